@@ -1,0 +1,1 @@
+//! Other brokers: `source` takes their traffic in, `uplink` passes ours on.

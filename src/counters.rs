@@ -1,0 +1,344 @@
+//! Numbers that people and programs watch: counters, gauges, reasons, and the health snapshot.
+//!
+//! One [`Counters`] is made by `app` and handed to every room. `meshbox status`, the control socket
+//! and the page read the same [`Snapshot`].
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes one off.
+    pub fn decrement(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident,)*) => {
+        /// Every counter and gauge, and what else the snapshot tells.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: $kind,)*
+            /// What was refused, ignored or skipped, by name.
+            pub reasons: Reasons,
+            sources: Mutex<BTreeMap<String, SourceState>>,
+            listeners: Mutex<Vec<Listening>>,
+            writer: Mutex<WriterState>,
+        }
+
+        impl Counters {
+            /// Every number by its name.
+            pub fn numbers(&self) -> BTreeMap<String, u64> {
+                BTreeMap::from([$((stringify!($name).to_owned(), self.$name.get()),)*])
+            }
+        }
+    };
+}
+
+numbers! {
+    /// Clients that are connected to our broker now.
+    broker_connections: Gauge,
+    /// Connections that were accepted since the start.
+    broker_accepted: Counter,
+    /// Connections that were refused, with a CONNACK code or before one; the reasons tell why.
+    broker_refused: Counter,
+    /// PUBLISH packets received by our broker.
+    broker_publishes: Counter,
+    /// Wills that were published for a client that vanished.
+    broker_wills: Counter,
+    /// Connections that were closed because the same session connected again.
+    broker_takeovers: Counter,
+    /// Copies handed to subscribers.
+    broker_deliveries: Counter,
+    /// Copies that the router or a slow subscriber lost; nothing that is stored depends on them.
+    broker_copies_lost: Counter,
+    /// How often the router was built again.
+    broker_router_rebuilds: Counter,
+    /// Messages received from external brokers.
+    bridge_messages: Counter,
+    /// Dial attempts to external brokers.
+    bridge_attempts: Counter,
+    /// Messages that the pipeline took out of the queue.
+    ingest_messages: Counter,
+    /// Messages that became a record for the store.
+    ingest_records: Counter,
+    /// Messages on which the pipeline panicked; each was caught.
+    ingest_panics: Counter,
+    /// Observers whose `origin_id` contradicted the topic's key; the topic won.
+    origin_id_mismatches: Counter,
+    /// New rows in `transmissions`.
+    tx_inserted: Counter,
+    /// Packets whose transmission was known.
+    tx_dupes: Counter,
+    /// New rows in `observations`.
+    obs_inserted: Counter,
+    /// Nodes written.
+    node_upserts: Counter,
+    /// Observers written.
+    observer_upserts: Counter,
+    /// Adverts with a bad signature.
+    sig_drops: Counter,
+    /// Records that could not be stored, kept in `meshbox_refused`.
+    records_refused: Counter,
+    /// Statements or commits that failed.
+    write_errors: Counter,
+    /// Transactions committed.
+    commits: Counter,
+    /// Records in those transactions.
+    records_committed: Counter,
+    /// Nodes moved to `inactive_nodes`.
+    nodes_retired: Counter,
+    /// Messages received and not yet committed.
+    queue_messages: Gauge,
+    /// Their bytes.
+    queue_bytes: Gauge,
+}
+
+impl Counters {
+    /// Puts a source's state on the board, or changes it.
+    pub fn source(&self, name: &str, change: impl FnOnce(&mut SourceState)) {
+        let mut sources = lock(&self.sources);
+        change(sources.entry(name.to_owned()).or_default());
+    }
+
+    /// The sources' states by name.
+    pub fn sources(&self) -> BTreeMap<String, SourceState> {
+        lock(&self.sources).clone()
+    }
+
+    /// Notes what listens where.
+    pub fn listening(&self, listening: Listening) {
+        lock(&self.listeners).push(listening);
+    }
+
+    /// Changes what is known of the writer.
+    pub fn writer(&self, change: impl FnOnce(&mut WriterState)) {
+        change(&mut lock(&self.writer));
+    }
+
+    /// What is known of the writer.
+    pub fn writer_state(&self) -> WriterState {
+        lock(&self.writer).clone()
+    }
+
+    /// Everything at once.
+    pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
+        let writer = self.writer_state();
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at_ms,
+            now_ms,
+            ok: writer.trouble.is_none(),
+            listeners: lock(&self.listeners).clone(),
+            sources: self.sources(),
+            writer,
+            counters: self.numbers(),
+            reasons: self.reasons.all(),
+        }
+    }
+}
+
+/// The state of the hub at one moment: what `meshbox status --json` prints.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The program's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in milliseconds since the Unix epoch.
+    pub started_at_ms: i64,
+    /// Now, by the same clock.
+    pub now_ms: i64,
+    /// False when something needs a person; the states below say what.
+    pub ok: bool,
+    /// What listens where.
+    pub listeners: Vec<Listening>,
+    /// External brokers by name.
+    pub sources: BTreeMap<String, SourceState>,
+    /// The one that writes the database.
+    pub writer: WriterState,
+    /// Every counter and gauge by name.
+    pub counters: BTreeMap<String, u64>,
+    /// What was refused, ignored or skipped, by name.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// A listener that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listening {
+    /// `mqtt`, later `web`.
+    pub service: String,
+    /// `tcp`, later `tls`, `ws`, `wss`, `http`.
+    pub transport: String,
+    /// The address it got, with the real port.
+    pub address: String,
+    /// The access policy's name.
+    pub access: String,
+}
+
+/// What is known of an external broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceState {
+    /// Its URL without credentials.
+    pub broker: String,
+    /// Whether a session is up.
+    pub connected: bool,
+    /// The step it is at or failed at: `connecting`, `subscribing`, `receiving`, `waiting`.
+    pub step: String,
+    /// When `connected` last changed, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// Dial attempts since the start.
+    pub attempts: u64,
+    /// Messages received since the start.
+    pub messages: u64,
+    /// When the last message came, in milliseconds since the Unix epoch.
+    pub last_message_ms: Option<i64>,
+    /// Messages that wait beside the full queue.
+    pub side_buffer: u64,
+    /// The last error, in words, without credentials; empty while all is well.
+    pub last_error: String,
+}
+
+/// What is known of the writer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WriterState {
+    /// The database file.
+    pub database: String,
+    /// When it last committed, in milliseconds since the Unix epoch.
+    pub last_commit_ms: Option<i64>,
+    /// Records in the last commit.
+    pub last_batch: u64,
+    /// How long the last commit took, in milliseconds.
+    pub last_commit_took_ms: u64,
+    /// What stops it now (disk full, database locked), in words.
+    pub trouble: Option<String>,
+}
+
+/// How often each thing was refused, ignored or skipped, and when the log last said so.
+///
+/// Names are fixed in the program, never taken from outside, so the map cannot grow.
+#[derive(Debug, Default)]
+pub struct Reasons(Mutex<BTreeMap<&'static str, Reason>>);
+
+#[derive(Debug, Default)]
+struct Reason {
+    count: u64,
+    counted_when_said: u64,
+    said_at_ms: Option<i64>,
+}
+
+/// A reason is said in the log at most once in this many milliseconds.
+const SAY_EVERY_MS: i64 = 60_000;
+
+impl Reasons {
+    /// Counts one. Returns how many there were since the log last spoke of it, if it is time to
+    /// speak: the first time, then at most once a minute.
+    pub fn note(&self, name: &'static str, now_ms: i64) -> Option<u64> {
+        let mut reasons = lock(&self.0);
+        let reason = reasons.entry(name).or_default();
+        reason.count += 1;
+        // A clock that jumped back must not silence a reason for as long as it jumped.
+        let due = reason.said_at_ms.is_none_or(|at| (now_ms - at).abs() >= SAY_EVERY_MS);
+        due.then(|| {
+            let since = reason.count - reason.counted_when_said;
+            reason.counted_when_said = reason.count;
+            reason.said_at_ms = Some(now_ms);
+            since
+        })
+    }
+
+    /// How often this was noted.
+    pub fn count(&self, name: &str) -> u64 {
+        lock(&self.0).get(name).map_or(0, |r| r.count)
+    }
+
+    /// Every reason with its count.
+    pub fn all(&self) -> BTreeMap<String, u64> {
+        lock(&self.0).iter().map(|(name, r)| ((*name).to_owned(), r.count)).collect()
+    }
+}
+
+/// A panic elsewhere must not take the numbers with it: each holder leaves them whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_counted_each_time_and_said_once_a_minute() {
+        let reasons = Reasons::default();
+        assert_eq!(reasons.note("not_json", 0), Some(1));
+        assert_eq!(reasons.note("not_json", 10), None);
+        assert_eq!(reasons.note("not_json", 59_999), None);
+        assert_eq!(reasons.note("not_json", 60_000), Some(3));
+        assert_eq!(reasons.count("not_json"), 4);
+        assert_eq!(reasons.count("unheard_of"), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_does_not_silence_a_reason() {
+        let reasons = Reasons::default();
+        reasons.note("not_json", 10_000_000_000);
+        assert_eq!(reasons.note("not_json", 5_000), Some(1));
+    }
+
+    #[test]
+    fn the_snapshot_survives_json() {
+        let counters = Counters::default();
+        counters.tx_inserted.add(3);
+        counters.source("region", |s| s.connected = true);
+        let text = serde_json::to_string(&counters.snapshot(1, 2)).unwrap();
+        let back: Snapshot = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.counters["tx_inserted"], 3);
+        assert!(back.sources["region"].connected);
+    }
+}

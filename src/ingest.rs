@@ -1,0 +1,1 @@
+//! The loop from message to record: counts every outcome by name, never stops for a message.

@@ -1,0 +1,1 @@
+//! One file a payload type, each in the same order: layout, struct, parse, emit, Display, tests.

@@ -1,0 +1,1 @@
+//! SQLite: the schema, the one writer thread, retention, read-only queries.

@@ -1,0 +1,1 @@
+//! External brokers as sources, real and in-process.

@@ -1,0 +1,1 @@
+//! Config files and the commands that read them, as a user runs them.

@@ -1,0 +1,1 @@
+//! Captured and synthetic packets beside what both CoreScopes make of them.

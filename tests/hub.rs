@@ -1,0 +1,1 @@
+//! The whole hub, in-process and as a program.
