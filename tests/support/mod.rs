@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How long a condition may take before the test gives up. Generous: machines are busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Polls until `probe` gives something, and returns it; panics with `what` after [`PATIENCE`].
-pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = probe() {
@@ -20,7 +20,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The same in a task.
-pub async fn eventually_async<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually_async<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = probe() {
@@ -33,7 +33,7 @@ pub async fn eventually_async<T>(what: &str, mut probe: impl FnMut() -> Option<T
 
 /// A file of the reference data beside the checkout (`../shared/data`); says aloud when it is not
 /// there, and the caller skips its test.
-pub fn reference(name: &str) -> Option<PathBuf> {
+pub(crate) fn reference(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
     if path.exists() {
         return Some(path);
@@ -44,7 +44,7 @@ pub fn reference(name: &str) -> Option<PathBuf> {
 
 /// A program that a test needs (`mosquitto`, `mosquitto_pub`); says aloud when it is not installed.
 /// With `CI` set, a missing program is a failure: there it must be installed.
-pub fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let dirs = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/opt/homebrew/sbin"];
     let found = dirs.iter().map(|d| PathBuf::from(d).join(name)).find(|p| p.exists());
     if found.is_none() {
