@@ -1,1 +1,232 @@
-//! The only file that knows every room: builds them in order, supervises them, stops them in reverse.
+//! The only file that knows every room: builds them in order, supervises them, stops them in
+//! reverse.
+//!
+//! ```text
+//! start:  data directory → writer → pipeline → broker → bridge → control socket
+//! stop:   bridge and broker take nothing more in → the pipeline drains → the writer commits and
+//!         checkpoints → the connections acknowledge and close → control socket → data directory
+//! ```
+
+use crate::bridge::{self, Bridge};
+use crate::broker::{self, Broker};
+use crate::clock::Clock;
+use crate::config::{ChannelKey, Config, ContentHash};
+use crate::control::{self, Instance, Server};
+use crate::counters::{Counters, Listening, Snapshot};
+use crate::crypto::channel::{Keyring, hashtag_key};
+use crate::crypto::scope::Regions;
+use crate::message::queue::{Meter, queue};
+use crate::packet::hash::Formula;
+use crate::record::{Recorder, Rules, SourceRules};
+use crate::store::{self, Unfinished, Writer};
+use crate::{ingest, message::Inlet};
+
+use anyhow::Context;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How long a stop may take in all, in seconds; the writer gets most of it.
+pub const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What is left of [`STOP_WITHIN`] for acknowledging and closing once the writer is done.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The part that the hub and `meshbox replay` share: queue, pipeline and writer.
+#[derive(Debug)]
+pub struct Pipeline {
+    meter: Meter,
+    thread: JoinHandle<()>,
+    writer: Writer,
+    // Dropped last: nobody else may write while the writer is still there.
+    _instance: Instance,
+}
+
+impl Pipeline {
+    /// Takes the data directory, opens the database and starts the writer and the pipeline. It ends
+    /// when every clone of the inlet is dropped.
+    ///
+    /// # Errors
+    /// When the data directory is taken, the database cannot be opened, or a channel key is none.
+    pub fn start(
+        config: &Config,
+        clock: &Clock,
+        counters: &Arc<Counters>,
+    ) -> anyhow::Result<(Inlet, Self)> {
+        let recorder = Recorder::new(rules(config)?);
+        let instance = Instance::take(control::data_dir(&config.db_path))?;
+        let options = store::Options {
+            path: config.db_path.clone(),
+            commit_interval: config.commit_interval,
+            node_retention: config.node_retention,
+        };
+        let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
+        let (inlet, outlet) = queue(config.ingest);
+        let meter = inlet.meter();
+        let thread = ingest::start(outlet, recorder, sink, clock.clone(), Arc::clone(counters))
+            .context("cannot start the pipeline's thread")?;
+        Ok((inlet, Self { meter, thread, writer, _instance: instance }))
+    }
+
+    /// Waits until everything that was received is committed and the database is closed. Every inlet
+    /// must be dropped before.
+    ///
+    /// # Errors
+    /// [`Unfinished`] at the deadline.
+    pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
+        self.writer.finish(deadline)?;
+        // The writer ends after the pipeline has dropped its sink, so this does not wait; a panic
+        // of the thread has been logged by the panic hook.
+        let _ = self.thread.join();
+        Ok(())
+    }
+}
+
+/// What the configuration means for the record room.
+fn rules(config: &Config) -> anyhow::Result<Rules> {
+    let keys = config.channel_keys.iter().map(|key| match key {
+        ChannelKey::Hashtag(name) => (name.clone(), hashtag_key(name).to_vec()),
+        ChannelKey::Given(name, bytes) => (name.clone(), bytes.clone()),
+    });
+    let sources = config.sources.iter().map(|source| {
+        let rules =
+            SourceRules { iata_filter: source.iata_filter.clone(), region: source.region.clone() };
+        (Arc::from(source.name.as_str()), rules)
+    });
+    Ok(Rules {
+        keyring: Keyring::new(keys)?,
+        regions: Regions::new(config.hash_regions.iter().cloned()),
+        formula: match config.content_hash {
+            ContentHash::Firmware => Formula::Firmware,
+            ContentHash::CoreScope202604 => Formula::CoreScope202604,
+        },
+        validate_signatures: config.validate_signatures,
+        sources: sources.collect(),
+    })
+}
+
+/// A running hub.
+pub struct Hub {
+    counters: Arc<Counters>,
+    health: control::server::Health,
+    pipeline: Pipeline,
+    broker: Broker,
+    bridge: Bridge,
+    control: Server,
+    watchdog: CancellationToken,
+}
+
+impl Hub {
+    /// Builds every room and returns when all of them work.
+    ///
+    /// # Errors
+    /// The first thing that cannot work, in one line; what was started before it is stopped again.
+    pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let (inlet, pipeline) = Pipeline::start(config, &clock, &counters)?;
+        let health = health(&counters, pipeline.meter.clone(), clock.clone());
+        let shutdown = CancellationToken::new();
+        let broker = broker::start(
+            &config.broker,
+            broker::Parts {
+                inlet: inlet.clone(),
+                clock: clock.clone(),
+                counters: Arc::clone(&counters),
+                shutdown: shutdown.child_token(),
+            },
+        )
+        .await?;
+        let bridge = bridge::start(
+            &config.sources,
+            bridge::Parts {
+                inlet,
+                clock,
+                counters: Arc::clone(&counters),
+                data_dir: control::data_dir(&config.db_path).to_owned(),
+                shutdown: shutdown.child_token(),
+            },
+        );
+        let control = Server::start(&config.db_path, Arc::clone(&health))?;
+        let watchdog = feed_watchdog(&pipeline);
+        Ok(Self { counters, health, pipeline, broker, bridge, control, watchdog })
+    }
+
+    /// What listens where, with real ports.
+    pub fn listening(&self) -> &[Listening] {
+        self.broker.listening()
+    }
+
+    /// Every number.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// The health snapshot of this moment.
+    pub fn health(&self) -> Snapshot {
+        (self.health)()
+    }
+
+    /// Stops accepting, drains, commits, checkpoints, acknowledges and closes.
+    ///
+    /// # Errors
+    /// [`Unfinished`] when the database did not take everything by the deadline.
+    pub async fn stop(self, deadline: Instant) -> Result<(), Unfinished> {
+        self.bridge.quiesce().await;
+        self.broker.quiesce().await;
+        let pipeline = self.pipeline;
+        let stored = deadline.checked_sub(FAREWELL).unwrap_or(deadline);
+        let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
+        self.bridge.stop(deadline).await;
+        self.broker.stop(deadline).await;
+        self.control.stop().await;
+        self.watchdog.cancel();
+        match finished {
+            Ok(finished) => finished,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// The snapshot maker that the control socket and the page share.
+fn health(counters: &Arc<Counters>, meter: Meter, clock: Clock) -> control::server::Health {
+    let counters = Arc::clone(counters);
+    let started_at_ms = clock.now_ms();
+    Arc::new(move || {
+        let depth = meter.depth();
+        counters.queue_messages.set(depth.messages as u64);
+        counters.queue_bytes.set(depth.bytes as u64);
+        counters.snapshot(started_at_ms, clock.now_ms())
+    })
+}
+
+/// Tells systemd's watchdog that the hub lives, for as long as the writer's loop turns: a writer that
+/// is stuck ends the process, and systemd starts it again. Does nothing outside systemd.
+fn feed_watchdog(pipeline: &Pipeline) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let Some(period) = sd_notify::watchdog_enabled() else { return stop };
+    let pulse = pipeline.writer.pulse();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(period / 2);
+        loop {
+            tokio::select! {
+                () = stopped.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if pulse.age() < period {
+                tell_systemd(sd_notify::NotifyState::Watchdog);
+            } else {
+                tracing::error!("the writer has not moved for {:?}", pulse.age());
+            }
+        }
+    });
+    stop
+}
+
+/// Tells systemd, where there is one.
+pub fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!("systemd was not told: {error}");
+    }
+}

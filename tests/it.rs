@@ -1,5 +1,7 @@
 //! Every integration test, in one binary: one link step.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
+
 mod bridge;
 mod config;
 mod corpus;

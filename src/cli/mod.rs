@@ -1,1 +1,102 @@
 //! The command line: one file a subcommand; arguments to calls to an exit code.
+//!
+//! Exit codes: 0 fine, 1 the thing asked about is wrong, 2 the arguments are.
+
+pub mod log;
+pub mod replay;
+pub mod run;
+pub mod status;
+
+use crate::config::Config;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A MeshCore hub in one program.
+///
+/// Without a command it runs the hub. Mesh gateways publish to its MQTT broker, external brokers are
+/// taken in, packets are decoded and kept in SQLite.
+#[derive(Debug, Parser)]
+#[command(name = "meshbox", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the hub (the default)
+    Run(run::Args),
+    /// Feed recorded messages through the pipeline into a database, offline
+    Replay(replay::Args),
+    /// Ask the running hub how it is
+    Status(status::Args),
+}
+
+/// Runs the command that the arguments ask for.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args.into_iter().map(single_dash)) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run::run(&args),
+        Command::Replay(args) => replay::run(&args, &mut io::stdout()),
+        Command::Status(args) => status::run(&args, &mut io::stdout()),
+    };
+    result.unwrap_or_else(|error| {
+        // Nothing can be done about a closed stderr.
+        let _ = writeln!(io::stderr(), "meshbox: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// CoreScope's ingestor takes Go flags, so `-config FILE` and `-config=FILE` work as `--config` does.
+fn single_dash(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some("-config") => "--config".into(),
+        Some(text) if text.starts_with("-config=") => format!("-{text}").into(),
+        _ => argument,
+    }
+}
+
+/// Loads the configuration as the environment and the working directory have it.
+fn load_config(file: Option<&Path>) -> anyhow::Result<Config> {
+    let here = std::env::current_dir().context("cannot tell the working directory")?;
+    Ok(Config::load(file, &|name| std::env::var(name).ok(), &here)?)
+}
+
+/// The database to work on: the one that was named, else the configured one.
+fn db_path(named: Option<&Path>, config: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match named {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(load_config(config)?.db_path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn go_style_config_flags_are_understood() {
+        for args in [["-config", "a.json"].as_slice(), &["-config=a.json"], &["--config", "a.json"]]
+        {
+            let args = std::iter::once("meshbox").chain(args.iter().copied());
+            let cli = Cli::try_parse_from(args.map(|a| single_dash(a.into()))).unwrap();
+            assert_eq!(cli.run.config, Some(PathBuf::from("a.json")));
+        }
+    }
+}

@@ -128,3 +128,18 @@ pub struct Source {
 }
 
 pub mod secret;
+
+/// x
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct Error;
+impl Config {
+    /// x
+    pub fn load(
+        _e: Option<&std::path::Path>,
+        _env: &dyn Fn(&str) -> Option<String>,
+        _w: &std::path::Path,
+    ) -> Result<Self, Error> {
+        Err(Error)
+    }
+}

@@ -7,7 +7,7 @@
 pub mod queue;
 pub mod receipt;
 
-pub use queue::{Inlet, Outlet, Place};
+pub use queue::{Inlet, Meter, Outlet, Place};
 pub use receipt::{Completion, Outcome, Receipt};
 
 use bytes::Bytes;

@@ -35,6 +35,14 @@ pub struct Outlet {
     receiver: mpsc::Receiver<Message>,
 }
 
+/// Tells how full the queue is, without keeping it open.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    bounds: Bounds,
+    count: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
 /// A message's share of the bounds; dropping it gives the share back.
 #[derive(Debug)]
 pub struct Place {
@@ -121,6 +129,27 @@ impl Inlet {
         })
     }
 
+    /// A look at the queue that does not keep it open.
+    pub fn meter(&self) -> Meter {
+        Meter {
+            bounds: self.bounds,
+            count: Arc::clone(&self.count),
+            bytes: Arc::clone(&self.bytes),
+        }
+    }
+
+    /// The pipeline takes nothing more: senders that wait for room are told so.
+    pub fn close(&self) {
+        self.count.close();
+        self.bytes.close();
+    }
+
+    fn charge(&self, cost: usize) -> u32 {
+        u32::try_from(cost.min(self.bounds.bytes)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Meter {
     /// Messages and bytes that are received and not yet committed.
     pub fn depth(&self) -> Bounds {
         Bounds {
@@ -132,16 +161,6 @@ impl Inlet {
     /// The bounds in force.
     pub fn bounds(&self) -> Bounds {
         self.bounds
-    }
-
-    /// The pipeline takes nothing more: senders that wait for room are told so.
-    pub fn close(&self) {
-        self.count.close();
-        self.bytes.close();
-    }
-
-    fn charge(&self, cost: usize) -> u32 {
-        u32::try_from(cost.min(self.bounds.bytes)).unwrap_or(u32::MAX)
     }
 }
 
@@ -193,9 +212,9 @@ mod tests {
         let (inlet, mut outlet) = queue(Bounds { messages: 100, bytes: 10_000 });
         inlet.send(message(6_000)).await.unwrap();
         assert!(matches!(inlet.try_send(message(6_000)), Err(TrySendError::Full(_))));
-        assert_eq!(inlet.depth().messages, 1);
+        assert_eq!(inlet.meter().depth().messages, 1);
         drop(outlet.next().await);
-        assert_eq!(inlet.depth(), Bounds { messages: 0, bytes: 0 });
+        assert_eq!(inlet.meter().depth(), Bounds { messages: 0, bytes: 0 });
         assert!(inlet.try_send(message(6_000)).is_ok());
     }
 

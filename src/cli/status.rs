@@ -1,0 +1,156 @@
+//! `meshbox status`: how the running hub is.
+
+use super::db_path;
+use crate::control::ask_status;
+use crate::counters::{Snapshot, SourceState};
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `meshbox status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The config file that the hub was started with
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The hub's database, instead of a config file
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    db: Option<PathBuf>,
+    /// One JSON object: the health snapshot
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the running hub's health snapshot. Exit 0 when all is well, 1 when something needs a
+/// person.
+///
+/// # Errors
+/// When no hub runs on that database, or it does not answer.
+pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let path = db_path(args.db.as_deref(), args.config.as_deref())?;
+    let snapshot = ask_status(&path)?;
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&snapshot)?)?;
+    } else {
+        write!(out, "{}", in_words(&snapshot))?;
+    }
+    Ok(if snapshot.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn in_words(snapshot: &Snapshot) -> String {
+    let mut lines = vec![format!(
+        "meshbox {} (pid {}), up {}: {}",
+        snapshot.version,
+        snapshot.pid,
+        span(snapshot.now_ms - snapshot.started_at_ms),
+        if snapshot.ok { "all is well" } else { "something needs you" }
+    )];
+    for at in &snapshot.listeners {
+        let (service, transport, address, access) =
+            (&at.service, &at.transport, &at.address, &at.access);
+        lines.push(format!("listening  {service} {transport} {address} (access: {access})"));
+    }
+    for (name, source) in &snapshot.sources {
+        lines.push(format!("source     {name}: {}", source_in_words(source, snapshot.now_ms)));
+    }
+    lines.push(writer_in_words(snapshot));
+    let count = |name: &str| snapshot.counters.get(name).copied().unwrap_or_default();
+    lines.push(format!(
+        "queue      {} messages, {} bytes received and not yet committed",
+        count("queue_messages"),
+        count("queue_bytes")
+    ));
+    for (title, group) in [("counters", &snapshot.counters), ("reasons", &snapshot.reasons)] {
+        let counted: Vec<String> = group
+            .iter()
+            .filter(|(name, n)| **n > 0 && !name.starts_with("queue_"))
+            .map(|(name, n)| format!("           {n:>10}  {name}"))
+            .collect();
+        if !counted.is_empty() {
+            lines.push(title.to_owned());
+            lines.extend(counted);
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn writer_in_words(snapshot: &Snapshot) -> String {
+    let writer = &snapshot.writer;
+    let last = writer.last_commit_ms.map_or_else(
+        || "nothing committed yet".to_owned(),
+        |at| {
+            let (ago, batch) = (span(snapshot.now_ms - at), writer.last_batch);
+            format!("last commit {ago} ago, {batch} records in {} ms", writer.last_commit_took_ms)
+        },
+    );
+    let trouble = writer.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"));
+    format!("database   {}: {last}{trouble}", writer.database)
+}
+
+fn source_in_words(source: &SourceState, now_ms: i64) -> String {
+    let state = if source.connected { "connected" } else { "not connected" };
+    let since = span(now_ms - source.since_ms);
+    let last = source.last_message_ms.map_or_else(
+        || "no message yet".to_owned(),
+        |at| format!("last {} ago", span(now_ms - at)),
+    );
+    let mut text =
+        format!("{state} for {since} ({}), {} messages, {last}", source.broker, source.messages);
+    if !source.connected {
+        text.push_str(&format!(", {} after {} attempts", source.step, source.attempts));
+    }
+    if source.side_buffer > 0 {
+        text.push_str(&format!(", {} wait for room", source.side_buffer));
+    }
+    if !source.last_error.is_empty() {
+        text.push_str(&format!("; {}", source.last_error));
+    }
+    text
+}
+
+/// A duration in the two largest units that matter.
+fn span(ms: i64) -> String {
+    let secs = ms.max(0) / 1000;
+    match secs {
+        0..=59 => format!("{secs} s"),
+        60..=3599 => format!("{} min {} s", secs / 60, secs % 60),
+        3600..=86_399 => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
+        _ => format!("{} d {} h", secs / 86_400, secs % 86_400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::counters::Counters;
+
+    #[test]
+    fn trouble_and_reasons_are_told_in_words() {
+        let counters = Counters::default();
+        counters.tx_inserted.add(3);
+        counters.reasons.note("not_json", 0);
+        counters.writer(|w| w.trouble = Some("the disk is full".into()));
+        counters.source("region", |s| s.last_error = "connection refused".into());
+        let text = in_words(&counters.snapshot(0, 90_000));
+        for part in [
+            "up 1 min 30 s: something needs you",
+            "TROUBLE: the disk is full",
+            "3  tx_inserted",
+            "1  not_json",
+            "region: not connected",
+            "connection refused",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn spans_use_two_units() {
+        assert_eq!(span(-5), "0 s");
+        assert_eq!(span(61_000), "1 min 1 s");
+        assert_eq!(span(7_260_000), "2 h 1 min");
+        assert_eq!(span(180_000_000), "2 d 2 h");
+    }
+}
