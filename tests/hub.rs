@@ -1,1 +1,259 @@
 //! The whole hub, in-process and as a program.
+
+use crate::support::database::{column, count};
+use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
+use crate::support::process::{HubProcess, Mosquitto};
+use crate::support::{eventually, program};
+
+use assert_cmd::Command;
+use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A hub on a port of its own and otherwise on its defaults.
+const LISTENER: &str = "[[broker.listeners]]\ntransport = \"tcp\"\nbind = \"127.0.0.1:0\"\n";
+
+/// A folder with this broker.toml.
+fn folder(config: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("broker.toml"), config).unwrap();
+    dir
+}
+
+fn database(dir: &Path) -> PathBuf {
+    dir.join("data/meshcore.db")
+}
+
+fn port(at: Option<SocketAddr>) -> String {
+    at.expect("the hub printed its port").port().to_string()
+}
+
+/// Publishes at QoS 1 and returns the payloads whose PUBACK came before the connection ended.
+fn publish_until_cut(at: SocketAddr, messages: &[(String, String)]) -> BTreeSet<String> {
+    let mut options = MqttOptions::new("publisher", at.ip().to_string(), at.port());
+    options.set_keep_alive(Duration::from_secs(30)).set_inflight(100);
+    let (client, mut connection) = Client::new(options, messages.len().max(1));
+    for (topic, payload) in messages {
+        client.publish(topic, QoS::AtLeastOnce, false, payload.as_bytes()).unwrap();
+    }
+    let mut by_packet_id = std::collections::HashMap::new();
+    let mut next = messages.iter();
+    let mut acknowledged = BTreeSet::new();
+    for event in connection.iter() {
+        match event {
+            Ok(Event::Outgoing(Outgoing::Publish(id))) => {
+                by_packet_id.insert(id, next.next().unwrap().1.clone());
+            }
+            Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                acknowledged.insert(by_packet_id[&ack.pkid].clone());
+                if acknowledged.len() == messages.len() {
+                    return acknowledged;
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return acknowledged,
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn a_packet_published_with_mosquitto_pub_is_a_row_within_two_seconds_and_mosquitto_sub_sees_it() {
+    let (Some(publish), Some(subscribe)) = (program("mosquitto_pub"), program("mosquitto_sub"))
+    else {
+        return;
+    };
+    let dir = folder(LISTENER);
+    let hub = HubProcess::start(dir.path(), &[]);
+    let port = port(hub.mqtt);
+    let mut listener = std::process::Command::new(subscribe)
+        .args(["-h", "127.0.0.1", "-p", &port, "-t", "meshcore/#", "-C", "1", "-W", "20", "-d"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut heard = std::io::BufReader::new(listener.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("Subscribed") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut heard, &mut line).unwrap() > 0, "no SUBACK");
+    }
+    let message = packet_message(&text_packet(1));
+    let published = std::process::Command::new(publish)
+        .args(["-h", "127.0.0.1", "-p", &port, "-t", &packets_topic(OBSERVER), "-m", &message])
+        .status()
+        .unwrap();
+    let sent = Instant::now();
+    assert!(published.success());
+    let db = database(dir.path());
+    eventually("the packet is a row", || {
+        (count(&db, "select count(*) from packets_v where observer_name = 'Hilltop'") == 1)
+            .then_some(())
+    });
+    assert!(sent.elapsed() < Duration::from_secs(2), "{:?}", sent.elapsed());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut heard, &mut rest).unwrap();
+    assert!(listener.wait().unwrap().success());
+    assert!(rest.contains(&message), "{rest}");
+}
+
+#[test]
+fn sigterm_stores_what_was_received_and_exits_0() {
+    let dir = folder(LISTENER);
+    let hub = HubProcess::start(dir.path(), &[]);
+    let at = hub.mqtt.unwrap();
+    let messages: Vec<_> =
+        (0..500).map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n)))).collect();
+    let acknowledged = publish_until_cut(at, &messages);
+    assert_eq!(acknowledged.len(), 500);
+    assert_eq!(hub.terminate(), Some(0));
+    let db = database(dir.path());
+    assert_eq!(count(&db, "select count(*) from transmissions"), 500);
+    assert_eq!(column(&db, "pragma integrity_check"), ["ok"]);
+    let wal = dir.path().join("data/meshcore.db-wal");
+    assert!(!wal.exists() || std::fs::metadata(wal).unwrap().len() == 0, "no checkpoint at the end");
+    assert!(!dir.path().join("data/meshbox.sock").exists(), "the control socket stayed behind");
+}
+
+#[test]
+fn kill_minus_9_loses_nothing_that_our_broker_acknowledged() {
+    let dir = folder(LISTENER);
+    let db = database(dir.path());
+    for round in 0..3_u32 {
+        let hub = HubProcess::start(dir.path(), &[]);
+        let at = hub.mqtt.unwrap();
+        let messages: Vec<_> = (0..20_000)
+            .map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(round * 100_000 + n))))
+            .collect();
+        let publisher = std::thread::spawn(move || publish_until_cut(at, &messages));
+        let before = count(&db, "select count(*) from transmissions");
+        eventually("some rows are there", || {
+            (count(&db, "select count(*) from transmissions") > before + 500).then_some(())
+        });
+        hub.kill();
+        let acknowledged = publisher.join().unwrap();
+        assert!(!acknowledged.is_empty() && acknowledged.len() < 20_000, "{}", acknowledged.len());
+        let stored: BTreeSet<String> = column(&db, "select raw_hex from transmissions")
+            .iter()
+            .map(|raw| packet_message(raw))
+            .collect();
+        let missing = acknowledged.difference(&stored).count();
+        assert_eq!(missing, 0, "of {} acknowledged in round {round}", acknowledged.len());
+        assert_eq!(column(&db, "pragma integrity_check"), ["ok"]);
+    }
+}
+
+#[test]
+fn kill_minus_9_loses_nothing_that_a_real_mosquitto_holds_for_us() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mosquitto) = Mosquitto::start(dir.path(), "") else { return };
+    let config = format!(
+        "[broker]\nenabled = false\n[[mqttSources]]\nname = \"outside\"\nbroker = \"mqtt://{}\"\n",
+        mosquitto.at
+    );
+    std::fs::write(dir.path().join("broker.toml"), config).unwrap();
+    let db = database(dir.path());
+    let hub = HubProcess::start(dir.path(), &[]);
+    eventually("the source is subscribed", || {
+        status(dir.path()).filter(|s| s.sources["outside"].step == "receiving")
+    });
+    // What one retained 20 kB message does: nothing.
+    let report = format!(r#"{{"neighbors":"{}"}}"#, "x".repeat(20_000));
+    let neighbors = (format!("meshcore/SJC/{OBSERVER}/neighbors"), report);
+    assert_eq!(publish_until_cut(mosquitto.at, &[neighbors]).len(), 1);
+    let batch = |from: u32| -> Vec<(String, String)> {
+        (from..from + 3_000)
+            .map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n))))
+            .collect()
+    };
+    let at = mosquitto.at;
+    let publisher = std::thread::spawn(move || publish_until_cut(at, &batch(0)).len());
+    eventually("the first rows are there", || {
+        (count(&db, "select count(*) from transmissions") > 100).then_some(())
+    });
+    hub.kill();
+    assert_eq!(publisher.join().unwrap(), 3_000);
+    // Published while nobody of ours was there.
+    let more: Vec<_> = (3_000..4_000)
+        .map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n))))
+        .collect();
+    assert_eq!(publish_until_cut(mosquitto.at, &more).len(), 1_000);
+    let hub = HubProcess::start(dir.path(), &[]);
+    eventually("every packet is a row", || {
+        (count(&db, "select count(*) from transmissions") == 4_000).then_some(())
+    });
+    assert_eq!(hub.terminate(), Some(0));
+    assert_eq!(column(&db, "pragma integrity_check"), ["ok"]);
+}
+
+fn status(dir: &Path) -> Option<meshbox::counters::Snapshot> {
+    meshbox::control::ask_status(&database(dir)).ok()
+}
+
+#[test]
+fn status_tells_people_and_programs_how_the_hub_is() {
+    let dir = folder(LISTENER);
+    let hub = HubProcess::start(dir.path(), &[]);
+    let at = hub.mqtt.unwrap();
+    publish_until_cut(at, &[(packets_topic(OBSERVER), packet_message(&text_packet(1)))]);
+    publish_until_cut(at, &[(packets_topic(OBSERVER), "not json".into())]);
+    let snapshot = eventually("the counters arrive", || {
+        status(dir.path()).filter(|s| s.counters["tx_inserted"] == 1)
+    });
+    assert!(snapshot.ok);
+    assert_eq!(snapshot.reasons.get("not_json"), Some(&1));
+    let ask = |args: &[&str]| {
+        Command::cargo_bin("meshbox").unwrap().current_dir(dir.path()).args(args).output().unwrap()
+    };
+    let people = ask(&["status"]);
+    assert!(people.status.success());
+    assert!(String::from_utf8_lossy(&people.stdout).contains("1  tx_inserted"));
+    let programs = ask(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&programs.stdout).unwrap();
+    assert_eq!(json["counters"]["tx_inserted"], 1);
+    assert_eq!(hub.terminate(), Some(0));
+    let nobody = ask(&["status"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(error.contains("no hub is running") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn a_second_hub_on_the_same_data_directory_is_refused_in_one_line() {
+    let dir = folder(LISTENER);
+    let _first = HubProcess::start(dir.path(), &[]);
+    let mut second = HubProcess::spawn(dir.path(), &[]);
+    assert_eq!(second.exit_code(), Some(1));
+    let refusal = eventually("the refusal", || second.said("meshbox: "));
+    assert!(refusal.starts_with("meshbox: another meshbox is running on "), "{refusal}");
+}
+
+#[test]
+fn a_hub_that_was_killed_leaves_nothing_that_keeps_the_next_one_from_starting() {
+    let dir = folder(LISTENER);
+    HubProcess::start(dir.path(), &[]).kill();
+    assert!(dir.path().join("data/meshbox.sock").exists());
+    let hub = HubProcess::start(dir.path(), &[]);
+    assert!(status(dir.path()).is_some());
+    assert_eq!(hub.terminate(), Some(0));
+}
+
+#[test]
+fn the_control_socket_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = folder(LISTENER);
+    let _hub = HubProcess::start(dir.path(), &[]);
+    let socket = std::fs::metadata(dir.path().join("data/meshbox.sock")).unwrap();
+    assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn version_and_wrong_arguments_have_their_exit_codes() {
+    let run = |args: &[&str]| Command::cargo_bin("meshbox").unwrap().args(args).output().unwrap();
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert!(String::from_utf8_lossy(&version.stdout).starts_with("meshbox 0."));
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(run(&["run", "--config", "/no/such/file.toml"]).status.code(), Some(1));
+}

@@ -7,6 +7,7 @@ mod config;
 mod corpus;
 mod door;
 mod hub;
+mod inside;
 mod layers;
 mod replay;
 mod store;

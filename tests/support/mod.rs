@@ -1,6 +1,10 @@
 //! What the integration tests share: waiting for conditions, finding data and programs.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+pub(crate) mod database;
+pub(crate) mod packets;
+pub(crate) mod process;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,184 @@
+//! Programs as children: the hub itself and a real mosquitto. Dropping one ends it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use super::{PATIENCE, eventually, program};
+
+/// `meshbox run` in a folder of its own.
+pub(crate) struct HubProcess {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Where its broker listens, if it does.
+    pub(crate) mqtt: Option<SocketAddr>,
+}
+
+impl HubProcess {
+    /// Starts the hub in `dir` and waits until it says `ready`.
+    pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
+        let mut hub = Self::spawn(dir, args);
+        eventually("the hub says ready", || hub.said("ready"));
+        hub.mqtt = hub
+            .said("listening mqtt tcp ")
+            .and_then(|line| line.rsplit(' ').next().and_then(|at| at.parse().ok()));
+        hub
+    }
+
+    /// Starts the hub and waits for nothing.
+    pub(crate) fn spawn(dir: &Path, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_meshbox"))
+            .args(args)
+            .current_dir(dir)
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), Arc::clone(&lines));
+        collect(child.stderr.take().unwrap(), Arc::clone(&lines));
+        Self { child, lines, mqtt: None }
+    }
+
+    /// The first line that begins so, on stdout or stderr.
+    pub(crate) fn said(&self, beginning: &str) -> Option<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().find(|l| l.starts_with(beginning)).cloned()
+    }
+
+    /// Everything it printed.
+    pub(crate) fn output(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    /// SIGTERM, then its exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        signal(&self.child, rustix::process::Signal::TERM);
+        self.exit_code()
+    }
+
+    /// SIGKILL: no last words.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let output = self.output();
+        eventually(&format!("the hub ends; it said:\n{output}"), || {
+            self.child.try_wait().unwrap().map(|status| status.code())
+        })
+    }
+}
+
+impl Drop for HubProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the hub said:\n{}\n---", self.output());
+        }
+    }
+}
+
+/// A real mosquitto on a port of its own.
+pub(crate) struct Mosquitto {
+    child: Option<Child>,
+    config: PathBuf,
+    /// Where it listens.
+    pub(crate) at: SocketAddr,
+}
+
+impl Mosquitto {
+    /// Starts one with these further lines in its configuration; `None` where it is not installed.
+    /// It keeps what it must keep in `dir`, so that it can be stopped and started again.
+    pub(crate) fn start(dir: &Path, more: &str) -> Option<Self> {
+        let program = program("mosquitto")?;
+        // Between our letting go of the port and mosquitto taking it somebody else may: try again.
+        for _ in 0..5 {
+            let at = free_port();
+            let config = dir.join("mosquitto.conf");
+            let text = format!(
+                "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                 persistence_location {}/\nmax_queued_messages 0\n{more}\n",
+                at.port(),
+                dir.display()
+            );
+            std::fs::write(&config, text).unwrap();
+            let mut broker = Self { child: None, config, at };
+            if broker.launch(&program) {
+                return Some(broker);
+            }
+        }
+        panic!("mosquitto does not start");
+    }
+
+    /// Ends it as a service manager would, so that it writes its state down.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, rustix::process::Signal::TERM);
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn start_again(&mut self) {
+        let program = program("mosquitto").unwrap();
+        eventually("mosquitto gets its port again", || self.launch(&program).then_some(()));
+    }
+
+    fn launch(&mut self, program: &Path) -> bool {
+        let child = Command::new(program)
+            .arg("-c")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < deadline {
+            if self.child.as_mut().is_some_and(|c| c.try_wait().unwrap().is_some()) {
+                return false;
+            }
+            if TcpStream::connect(self.at).is_ok() {
+                return true;
+            }
+            std::thread::park_timeout(std::time::Duration::from_millis(5));
+        }
+        false
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A loopback port that was free a moment ago.
+pub(crate) fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+fn collect(stream: impl std::io::Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            lines.lock().unwrap().push(line);
+        }
+    });
+}
