@@ -112,7 +112,10 @@ fn sigterm_stores_what_was_received_and_exits_0() {
     assert_eq!(count(&db, "select count(*) from transmissions"), 500);
     assert_eq!(column(&db, "pragma integrity_check"), ["ok"]);
     let wal = dir.path().join("data/meshcore.db-wal");
-    assert!(!wal.exists() || std::fs::metadata(wal).unwrap().len() == 0, "no checkpoint at the end");
+    assert!(
+        !wal.exists() || std::fs::metadata(wal).unwrap().len() == 0,
+        "no checkpoint at the end"
+    );
     assert!(!dir.path().join("data/meshbox.sock").exists(), "the control socket stayed behind");
 }
 

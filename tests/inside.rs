@@ -74,40 +74,170 @@ fn forms() -> Vec<Form> {
     let form = |name, subtopic, payload: String, proof| Form { name, subtopic, payload, proof };
     let nothing = "select count(*) = (select count(*) from transmissions where raw_hex like '0A00D69F%' or raw_hex = '') from transmissions";
     vec![
-        form("1 mctomqtt rx", "packets", format!(r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","timestamp":"2026-10-14T18:03:11.482190+00:00","type":"PACKET","direction":"rx","time":"18:03:10","date":"14/10/2026","len":"124","packet_type":"4","route":"F","payload_len":"120","raw":"{}","SNR":"12","RSSI":"-65","score":"1000","duration":"312","hash":"A1B2C3D4E5F67890"}}"#, raw(1)),
-            "select count(*) from packets_v where raw_hex like '%000003E9%' and snr = 12 and rssi = -65 and score = 1000 and direction = 'rx' and observer_name = 'SEA Cap Hill'"),
-        form("2 mctomqtt direct with path and nulls", "packets", format!(r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","type":"PACKET","direction":"rx","route":"D","raw":"{}","SNR":"9","RSSI":"-70","path":"1A -> 2B","duration":null,"hash":null}}"#, raw(2)),
-            "select count(*) from packets_v where raw_hex like '%000003EA%' and snr = 9"),
-        form("3 mctomqtt tx", "packets", format!(r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","type":"PACKET","direction":"tx","raw":"{}"}}"#, raw(3)),
-            "select count(*) from packets_v where raw_hex like '%000003EB%' and direction = 'tx' and snr is null and rssi is null"),
-        form("4 mctomqtt status", "status", format!(r#"{{"status":"online","timestamp":"2026-10-14T18:00:00.000123+00:00","origin":"SEA Cap Hill","origin_id":"{OBSERVER}","radio":"910.525,62.5,7,5","model":"Heltec V4 OLED","firmware_version":"1.13.0","client_version":"meshcoretomqtt/1.1.0-abc1234","stats":{{"battery_mv":4261,"uptime_secs":75400,"debug_flags":0,"queue_len":0,"noise_floor":-99,"tx_air_secs":474,"rx_air_secs":9949,"recv_errors":2331}}}}"#),
-            "select count(*) from observers where model = 'Heltec V4 OLED' and firmware = '1.13.0' and battery_mv = 4261 and uptime_secs = 75400 and noise_floor = -99 and radio = '910.525,62.5,7,5'"),
-        form("5 offline", "status", format!(r#"{{"status":"offline","timestamp":"2026-10-14T17:55:02.101+00:00","origin":"SEA Cap Hill","origin_id":"{OBSERVER}"}}"#),
-            "select packet_count = 4 from observers where model = 'Heltec V4 OLED'"),
-        form("6 pktcap with decode", "packets", format!(r#"{{"origin":"Obs 3","origin_id":"{OBSERVER}","type":"PACKET","direction":"rx","packet_type":"5","raw":"{}","SNR":"-3.25","RSSI":"-108","decoded":{{"a":"b","path":["ab","cd"]}}}}"#, raw(6)),
-            "select count(*) from packets_v where raw_hex like '%000003EE%' and snr = -3.25 and rssi = -108"),
-        form("7 observer firmware, old path", "packets", format!(r#"{{"timestamp":"2026-10-14T11:03:11.000000","origin":"MeshCore-HOWL","type":"PACKET","direction":"rx","raw":"{}","origin_id":"{OBSERVER}","SNR":"12.5","RSSI":"-65","path":"path_3x1_3b"}}"#, raw(7)),
-            "select count(*) from packets_v where raw_hex like '%000003EF%' and snr = 12.5"),
-        form("8 observer firmware, new path", "packets", format!(r#"{{"origin":"MeshCore-HOWL","raw":"{}","origin_id":"{OBSERVER}","direction":"rx","SNR":"12.5","RSSI":"-65","score":"873","path":["5f","1a","c0"]}}"#, raw(8)),
-            "select count(*) from packets_v where raw_hex like '%000003F0%' and score = 873"),
-        form("9 observer firmware status", "status", format!(r#"{{"status":"online","timestamp":"2026-10-14T11:00:00.000000","origin":"MeshCore-HOWL","origin_id":"{OBSERVER}","model":"Heltec V4","firmware_version":"v1.16.0","radio":"910.525024,62.5,7,5","client_version":"meshcore/v1.16.0","repeat":"off","stats":{{"battery_mv":4112,"uptime_secs":86400,"packets_sent":120,"packets_received":15480,"errors":0,"noise_floor":-112,"tx_air_secs":30,"rx_air_secs":2210,"recv_errors":14,"internal_heap":61234}}}}"#),
-            "select (select count(*) from observers where can_relay = 0 and can_relay_seen = 1) and (select count(*) from observer_metrics where packets_recv = 15480 and packets_sent = 120)"),
-        form("10 slim, no origin_id", "packets", format!(r#"{{"origin":"sprocket","timestamp":"2026-10-14T14:03:11.000000","type":"PACKET","direction":"rx","raw":"{}","SNR":"9.5","RSSI":"-88","score":"873"}}"#, raw(10)),
-            "select count(*) from packets_v where raw_hex like '%000003F2%' and observer_name = 'sprocket'"),
-        form("11 openhop tx with zeros", "packets", format!(r#"{{"origin":"hop","origin_id":"{OBSERVER}","date":"4/9/2026","route":"3","direction":"tx","raw":"{}","SNR":"0","RSSI":"0"}}"#, raw(11)),
-            "select count(*) from packets_v where raw_hex like '%000003F3%' and snr = 0 and rssi = 0"),
-        form("12 rtfm numbers and Unknown", "packets", format!(r#"{{"origin":"rt","origin_id":"{OBSERVER}","timestamp":"2026-10-14T18:03:11.482190Z","raw":"{}","SNR":-3.25,"RSSI":"Unknown"}}"#, raw(12)),
-            "select count(*) from packets_v where raw_hex like '%000003F4%' and snr = -3.25 and rssi is null"),
-        form("13 raw", "raw", format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"RAW","data":"F593AA"}}"#), nothing),
-        form("14 debug", "debug", format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"DEBUG","message":"DEBUG: hello"}}"#), nothing),
-        form("15 neighbors", "neighbors", format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","total_neighbors":1,"neighbors":[{{"pubkey":"AB","snr":7.5,"rssi":-97,"heard_secs_ago":null,"status":"responded"}}]}}"#), nothing),
-        form("16 ha raw mode", "packets", format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","source":"meshcore-ha","event_type":"RX_LOG_DATA","payload":{{"snr":1}}}}"#), nothing),
-        form("17 forwarded remote data", "packets", format!(r#"{{"origin_id":"{OBSERVER}","subject_id":"AB","type":"TELEMETRY"}}"#), nothing),
-        form("18 corescope-rx", "packets", format!(r#"{{"raw":"{}","SNR":1.5,"RSSI":-100,"timestamp":"2026-06-09T12:00:00Z","gps":{{"lat":51.05,"lon":3.72,"acc_m":8}}}}"#, raw(18)),
-            "select count(*) from packets_v where raw_hex like '%000003FA%' and snr = 1.5"),
-        form("19 internal", "debug", format!(r#"{{"origin_id":"{OBSERVER}","timestamp":1760465000000,"jwt_payload":{{}},"trust_state":{{}}}}"#), nothing),
-        form("20 companion bridge", "", r#"{"text":"Bob: hi","channel_idx":0,"sender_timestamp":1760465000,"SNR":5}"#.into(),
-            "select count(*) from transmissions where json_extract(decoded_json, '$.type') = 'CHAN' and json_extract(decoded_json, '$.sender') = 'Bob' and json_extract(decoded_json, '$.channel') = 'ch0'"),
+        form(
+            "1 mctomqtt rx",
+            "packets",
+            format!(
+                r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","timestamp":"2026-10-14T18:03:11.482190+00:00","type":"PACKET","direction":"rx","time":"18:03:10","date":"14/10/2026","len":"124","packet_type":"4","route":"F","payload_len":"120","raw":"{}","SNR":"12","RSSI":"-65","score":"1000","duration":"312","hash":"A1B2C3D4E5F67890"}}"#,
+                raw(1)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003E9%' and snr = 12 and rssi = -65 and score = 1000 and direction = 'rx' and observer_name = 'SEA Cap Hill'",
+        ),
+        form(
+            "2 mctomqtt direct with path and nulls",
+            "packets",
+            format!(
+                r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","type":"PACKET","direction":"rx","route":"D","raw":"{}","SNR":"9","RSSI":"-70","path":"1A -> 2B","duration":null,"hash":null}}"#,
+                raw(2)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003EA%' and snr = 9",
+        ),
+        form(
+            "3 mctomqtt tx",
+            "packets",
+            format!(
+                r#"{{"origin":"SEA Cap Hill","origin_id":"{OBSERVER}","type":"PACKET","direction":"tx","raw":"{}"}}"#,
+                raw(3)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003EB%' and direction = 'tx' and snr is null and rssi is null",
+        ),
+        form(
+            "4 mctomqtt status",
+            "status",
+            format!(
+                r#"{{"status":"online","timestamp":"2026-10-14T18:00:00.000123+00:00","origin":"SEA Cap Hill","origin_id":"{OBSERVER}","radio":"910.525,62.5,7,5","model":"Heltec V4 OLED","firmware_version":"1.13.0","client_version":"meshcoretomqtt/1.1.0-abc1234","stats":{{"battery_mv":4261,"uptime_secs":75400,"debug_flags":0,"queue_len":0,"noise_floor":-99,"tx_air_secs":474,"rx_air_secs":9949,"recv_errors":2331}}}}"#
+            ),
+            "select count(*) from observers where model = 'Heltec V4 OLED' and firmware = '1.13.0' and battery_mv = 4261 and uptime_secs = 75400 and noise_floor = -99 and radio = '910.525,62.5,7,5'",
+        ),
+        form(
+            "5 offline",
+            "status",
+            format!(
+                r#"{{"status":"offline","timestamp":"2026-10-14T17:55:02.101+00:00","origin":"SEA Cap Hill","origin_id":"{OBSERVER}"}}"#
+            ),
+            "select packet_count = 4 from observers where model = 'Heltec V4 OLED'",
+        ),
+        form(
+            "6 pktcap with decode",
+            "packets",
+            format!(
+                r#"{{"origin":"Obs 3","origin_id":"{OBSERVER}","type":"PACKET","direction":"rx","packet_type":"5","raw":"{}","SNR":"-3.25","RSSI":"-108","decoded":{{"a":"b","path":["ab","cd"]}}}}"#,
+                raw(6)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003EE%' and snr = -3.25 and rssi = -108",
+        ),
+        form(
+            "7 observer firmware, old path",
+            "packets",
+            format!(
+                r#"{{"timestamp":"2026-10-14T11:03:11.000000","origin":"MeshCore-HOWL","type":"PACKET","direction":"rx","raw":"{}","origin_id":"{OBSERVER}","SNR":"12.5","RSSI":"-65","path":"path_3x1_3b"}}"#,
+                raw(7)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003EF%' and snr = 12.5",
+        ),
+        form(
+            "8 observer firmware, new path",
+            "packets",
+            format!(
+                r#"{{"origin":"MeshCore-HOWL","raw":"{}","origin_id":"{OBSERVER}","direction":"rx","SNR":"12.5","RSSI":"-65","score":"873","path":["5f","1a","c0"]}}"#,
+                raw(8)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003F0%' and score = 873",
+        ),
+        form(
+            "9 observer firmware status",
+            "status",
+            format!(
+                r#"{{"status":"online","timestamp":"2026-10-14T11:00:00.000000","origin":"MeshCore-HOWL","origin_id":"{OBSERVER}","model":"Heltec V4","firmware_version":"v1.16.0","radio":"910.525024,62.5,7,5","client_version":"meshcore/v1.16.0","repeat":"off","stats":{{"battery_mv":4112,"uptime_secs":86400,"packets_sent":120,"packets_received":15480,"errors":0,"noise_floor":-112,"tx_air_secs":30,"rx_air_secs":2210,"recv_errors":14,"internal_heap":61234}}}}"#
+            ),
+            "select (select count(*) from observers where can_relay = 0 and can_relay_seen = 1) and (select count(*) from observer_metrics where packets_recv = 15480 and packets_sent = 120)",
+        ),
+        form(
+            "10 slim, no origin_id",
+            "packets",
+            format!(
+                r#"{{"origin":"sprocket","timestamp":"2026-10-14T14:03:11.000000","type":"PACKET","direction":"rx","raw":"{}","SNR":"9.5","RSSI":"-88","score":"873"}}"#,
+                raw(10)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003F2%' and observer_name = 'sprocket'",
+        ),
+        form(
+            "11 openhop tx with zeros",
+            "packets",
+            format!(
+                r#"{{"origin":"hop","origin_id":"{OBSERVER}","date":"4/9/2026","route":"3","direction":"tx","raw":"{}","SNR":"0","RSSI":"0"}}"#,
+                raw(11)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003F3%' and snr = 0 and rssi = 0",
+        ),
+        form(
+            "12 rtfm numbers and Unknown",
+            "packets",
+            format!(
+                r#"{{"origin":"rt","origin_id":"{OBSERVER}","timestamp":"2026-10-14T18:03:11.482190Z","raw":"{}","SNR":-3.25,"RSSI":"Unknown"}}"#,
+                raw(12)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003F4%' and snr = -3.25 and rssi is null",
+        ),
+        form(
+            "13 raw",
+            "raw",
+            format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"RAW","data":"F593AA"}}"#),
+            nothing,
+        ),
+        form(
+            "14 debug",
+            "debug",
+            format!(
+                r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"DEBUG","message":"DEBUG: hello"}}"#
+            ),
+            nothing,
+        ),
+        form(
+            "15 neighbors",
+            "neighbors",
+            format!(
+                r#"{{"origin":"x","origin_id":"{OBSERVER}","total_neighbors":1,"neighbors":[{{"pubkey":"AB","snr":7.5,"rssi":-97,"heard_secs_ago":null,"status":"responded"}}]}}"#
+            ),
+            nothing,
+        ),
+        form(
+            "16 ha raw mode",
+            "packets",
+            format!(
+                r#"{{"origin":"x","origin_id":"{OBSERVER}","source":"meshcore-ha","event_type":"RX_LOG_DATA","payload":{{"snr":1}}}}"#
+            ),
+            nothing,
+        ),
+        form(
+            "17 forwarded remote data",
+            "packets",
+            format!(r#"{{"origin_id":"{OBSERVER}","subject_id":"AB","type":"TELEMETRY"}}"#),
+            nothing,
+        ),
+        form(
+            "18 corescope-rx",
+            "packets",
+            format!(
+                r#"{{"raw":"{}","SNR":1.5,"RSSI":-100,"timestamp":"2026-06-09T12:00:00Z","gps":{{"lat":51.05,"lon":3.72,"acc_m":8}}}}"#,
+                raw(18)
+            ),
+            "select count(*) from packets_v where raw_hex like '%000003FA%' and snr = 1.5",
+        ),
+        form(
+            "19 internal",
+            "debug",
+            format!(
+                r#"{{"origin_id":"{OBSERVER}","timestamp":1760465000000,"jwt_payload":{{}},"trust_state":{{}}}}"#
+            ),
+            nothing,
+        ),
+        form(
+            "20 companion bridge",
+            "",
+            r#"{"text":"Bob: hi","channel_idx":0,"sender_timestamp":1760465000,"SNR":5}"#.into(),
+            "select count(*) from transmissions where json_extract(decoded_json, '$.type') = 'CHAN' and json_extract(decoded_json, '$.sender') = 'Bob' and json_extract(decoded_json, '$.channel') = 'ch0'",
+        ),
     ]
 }
 
@@ -198,7 +328,10 @@ async fn anything_may_arrive_on_any_topic_is_counted_and_loses_nothing_beside_it
     gateway.publish(&packets, nan).await;
     let db = database(&dir);
     assert_eq!(count(&db, "select count(*) from transmissions"), 2);
-    assert_eq!(count(&db, "select count(*) from observations where snr is null and rssi is null"), 2);
+    assert_eq!(
+        count(&db, "select count(*) from observations where snr is null and rssi is null"),
+        2
+    );
     let health = hub.health();
     let counted: u64 = health.reasons.values().sum();
     assert!(counted >= bad.len() as u64, "{:?}", health.reasons);
