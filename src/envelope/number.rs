@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn texts_that_are_numbers() {
         for (text, number) in [
-            ("3.14", 3.14),
+            ("7.25", 7.25),
             ("  -7.5 ", -7.5),
             ("0", 0.0),
             ("-110dBm", -110.0),
