@@ -54,6 +54,9 @@ pub struct Unrecorded {
     pub reason: &'static str,
     /// The reason in words, with numbers, for the log.
     pub detail: String,
+    /// True where there is simply nothing to store ([`crate::envelope::Unread::is_noise`], a region
+    /// that is filtered out): counted, not logged. False for bad input.
+    pub noise: bool,
 }
 
 impl Recorder {
@@ -69,7 +72,13 @@ impl Recorder {
     pub fn record(&mut self, message: Message) -> Result<Record, Unrecorded> {
         let _ = &self.rules;
         let message = Box::new(message);
-        Err(Unrecorded { message, reason: "not_json", detail: String::new() })
+        Err(Unrecorded { message, reason: "not_json", detail: String::new(), noise: false })
+    }
+
+    /// How many messages since the last call had an `origin_id` that names another key than their
+    /// topic.
+    pub fn take_origin_id_mismatches(&mut self) -> u64 {
+        0
     }
 }
 
