@@ -1,5 +1,6 @@
 //! Hex as observers write it, and as the database has it.
 
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 pub use super::error::HexError;
@@ -43,7 +44,8 @@ fn digit(found: char) -> Option<u8> {
     found.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// Bytes that print as lower-case hex (`{}`, `{:x}`) or upper-case hex (`{:X}`).
+/// Bytes that print as lower-case hex (`{}`, `{:x}`) or upper-case hex (`{:X}`), and are lower-case hex
+/// in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex<'a>(pub &'a [u8]);
 
@@ -62,6 +64,12 @@ impl fmt::LowerHex for Hex<'_> {
 impl fmt::UpperHex for Hex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_digits(self.0, b"0123456789ABCDEF", f)
+    }
+}
+
+impl Serialize for Hex<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
     }
 }
 
