@@ -1,0 +1,56 @@
+//! Why a message becomes no record. Every reason's name is a counter, so it is fixed here.
+
+use crate::envelope::Unread;
+use crate::packet::{Error, HexError};
+
+/// A named reason, and the same in words with numbers for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The name in the counters.
+    pub reason: &'static str,
+    /// One line without control characters.
+    pub detail: String,
+}
+
+/// The topic's region is not one that the source's `iataFilter` names.
+pub(super) const IATA_FILTERED: &str = "iata_filtered";
+/// An advert of the key 00…00.
+pub(super) const ADVERT_KEY_ZERO: &str = "advert_key_zero";
+/// An advert from beyond a pole or the date line.
+pub(super) const ADVERT_INVALID_POSITION: &str = "advert_invalid_position";
+
+impl Refusal {
+    /// Control characters in `detail`, which may quote strangers, become `?` (CoreScope #1540).
+    pub(super) fn new(reason: &'static str, detail: &str) -> Self {
+        Self { reason, detail: detail.replace(char::is_control, "?") }
+    }
+}
+
+impl From<Unread> for Refusal {
+    fn from(unread: Unread) -> Self {
+        Self::new(unread.name(), &unread.to_string())
+    }
+}
+
+impl From<HexError> for Refusal {
+    fn from(error: HexError) -> Self {
+        Self::new(error.name(), &error.to_string())
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::new(error.name(), &error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_writes_control_characters_into_our_log() {
+        let refusal = Refusal::new(IATA_FILTERED, "region \"a\nb\u{1b}[31m\u{85}\"");
+        assert_eq!(refusal.detail, "region \"a?b?[31m?\"");
+    }
+}
