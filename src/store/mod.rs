@@ -1,11 +1,42 @@
 //! SQLite: the schema, the one writer thread, retention, read-only queries.
+//!
+//! [`start`] opens the file (`open`, `schema`, `upgrade`) and starts the writer (`writer`), which
+//! alone holds a connection that writes. Records go in through [`Sink::put`]; each is part of one
+//! transaction (`batch`), in which `book` writes its rows and `tally` the sums of the batch. What
+//! cannot be written now waits; what can never be written lands in `meshbox_refused` (`fault` tells
+//! one from the other).
+//!
+//! A new column is a line in `schema`, and a place in `statements` that fills it.
+
+mod batch;
+mod book;
+mod checkpoint;
+mod fault;
+#[cfg(test)]
+mod faults;
+mod open;
+mod packet;
+mod recent;
+mod retention;
+mod schema;
+mod shared;
+mod stamp;
+mod statements;
+mod tally;
+mod upgrade;
+mod writer;
+
+pub use open::OpenError;
+pub use shared::Pulse;
 
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::record::Record;
+use shared::Shared;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 /// How the store works.
@@ -22,15 +53,18 @@ pub struct Options {
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the
 /// last one is dropped.
 #[derive(Clone, Debug)]
-pub struct Sink {}
+pub struct Sink {
+    outbox: SyncSender<Record>,
+    shared: Arc<Shared>,
+}
 
 /// The one thread that writes the database.
 #[derive(Debug)]
-pub struct Writer {}
-
-/// Why the database could not be opened; each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {}
+pub struct Writer {
+    shared: Arc<Shared>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
 
 /// The writer did not end in time.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +80,11 @@ pub struct Unfinished {
     pub lost: u64,
 }
 
+/// Records between the pipeline and the writer. The queue before the pipeline bounds what may wait
+/// in all; this one only has to keep the writer busy during the pipeline's pauses, and the pipeline
+/// during a commit.
+const CHANNEL: usize = 1_024;
+
 /// Opens (or makes) the database and starts its writer.
 ///
 /// # Errors
@@ -55,8 +94,30 @@ pub fn start(
     clock: Clock,
     counters: Arc<Counters>,
 ) -> Result<(Sink, Writer), OpenError> {
-    let _ = (options, clock, counters);
-    Ok((Sink {}, Writer {}))
+    let opened = open::open(&options.path)?;
+    launch(opened, options, clock, counters)
+}
+
+fn launch(
+    opened: open::Opened,
+    options: Options,
+    clock: Clock,
+    counters: Arc<Counters>,
+) -> Result<(Sink, Writer), OpenError> {
+    let (outbox, inbox) = sync_channel(CHANNEL);
+    let (ending, ended) = sync_channel(0);
+    let shared = Arc::new(Shared::default());
+    counters.writer(|w| w.database = options.path.display().to_string());
+    let theirs = Arc::clone(&shared);
+    std::thread::Builder::new()
+        .name("writer".into())
+        .spawn(move || {
+            // Dropped last, when the file is closed: that is what `finish` waits for.
+            let _ending: SyncSender<()> = ending;
+            writer::work(opened, inbox, &options, clock, counters, theirs);
+        })
+        .map_err(OpenError::Thread)?;
+    Ok((Sink { outbox, shared: Arc::clone(&shared) }, Writer { shared, ended }))
 }
 
 impl Sink {
@@ -65,32 +126,35 @@ impl Sink {
     /// # Errors
     /// The record, when the writer has ended.
     pub fn put(&self, record: Record) -> Result<(), Box<Record>> {
-        Err(Box::new(record))
+        self.shared.began(&record);
+        self.outbox.send(record).map_err(|back| {
+            self.shared.ended(&back.0);
+            Box::new(back.0)
+        })
     }
 }
 
 impl Writer {
-    /// For watchdogs.
+    /// For watchdogs: tells how long ago the writer last moved.
     pub fn pulse(&self) -> Pulse {
-        Pulse
+        Pulse::new(Arc::clone(&self.shared))
     }
 
     /// Waits until everything handed in is committed and the file is checkpointed and closed. All
-    /// sinks must be dropped before.
+    /// sinks must be dropped before. After the deadline the writer gives up: what it still holds is
+    /// not acknowledged.
     ///
     /// # Errors
     /// [`Unfinished`] at the deadline, with what was not committed.
     pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
-        let _ = deadline;
-        Ok(())
-    }
-}
-
-/// x
-pub struct Pulse;
-impl Pulse {
-    /// x
-    pub fn age(&self) -> Duration {
-        Duration::ZERO
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = self.ended.recv_timeout(left);
+        let (records, unacknowledged) = self.shared.held();
+        if ended == Err(RecvTimeoutError::Disconnected) && records == 0 {
+            return Ok(());
+        }
+        self.shared.abandon();
+        let lost = records.saturating_sub(unacknowledged);
+        Err(Unfinished { records, unacknowledged, lost })
     }
 }

@@ -1,0 +1,160 @@
+//! A packet's rows: its transmission, once, and an observation each time it was heard.
+
+use super::book::Book;
+use super::fault::Fault;
+use super::stamp;
+use super::tally::Span;
+use crate::record::PacketRow;
+
+use rusqlite::{OptionalExtension, params};
+use std::hash::BuildHasher;
+
+/// What is remembered of a transmission.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transmission {
+    id: i64,
+    /// Of its `raw_hex`, to see whether an observation's bytes differ; keyed, so that nobody can
+    /// make two that are alike.
+    fingerprint: u64,
+    /// `first_seen` and `last_seen` as stored or about to be, in seconds since the Unix epoch.
+    first: i64,
+    last: i64,
+}
+
+impl Book<'_> {
+    /// Writes a packet heard by this observer (`observers.rowid`).
+    pub(super) fn packet(
+        &mut self,
+        row: &PacketRow,
+        observer: Option<i64>,
+        at_ms: i64,
+    ) -> Result<(), Fault> {
+        let fingerprint = self.fingerprints.hash_one(&row.raw_hex);
+        let key = key(&row.hash);
+        let known = key.and_then(|k| self.transmissions.get(&k).copied());
+        let (mut transmission, new) = match known {
+            Some(known) => (known, false),
+            None => self.transmission(row, fingerprint, at_ms)?,
+        };
+        let raw = (transmission.fingerprint != fingerprint).then_some(row.raw_hex.as_str());
+        self.observation(row, &transmission, observer, raw, at_ms, new)?;
+        let second = stamp::epoch(at_ms);
+        if second < transmission.first || second > transmission.last {
+            self.tally
+                .heard
+                .entry(transmission.id)
+                .and_modify(|span| span.stretch(at_ms))
+                .or_insert_with(|| Span::of(at_ms));
+            transmission.first = transmission.first.min(second);
+            transmission.last = transmission.last.max(second);
+        }
+        if let Some(key) = key {
+            self.transmissions.insert(key, transmission);
+        }
+        if let Some(node) = &row.node {
+            self.tally.advert(node, at_ms, new);
+        }
+        self.counts.tx_inserted += u64::from(new);
+        self.counts.tx_dupes += u64::from(!new);
+        Ok(())
+    }
+
+    /// The transmission's row, and whether it was made now.
+    fn transmission(
+        &mut self,
+        row: &PacketRow,
+        fingerprint: u64,
+        at_ms: i64,
+    ) -> Result<(Transmission, bool), Fault> {
+        self.stamps.set(at_ms);
+        let second = stamp::epoch(at_ms);
+        let new = self.sql.insert_transmission.execute(params![
+            row.raw_hex,
+            row.hash,
+            self.stamps.iso,
+            row.route_type,
+            row.payload_type,
+            row.payload_version,
+            row.decoded_json,
+            row.from_pubkey,
+            second,
+            self.stamps.blank,
+            row.channel_hash,
+            row.scope_name,
+        ])?;
+        if new > 0 {
+            let id = self.conn.last_insert_rowid();
+            return Ok((Transmission { id, fingerprint, first: second, last: second }, true));
+        }
+        let fingerprints = &self.fingerprints;
+        let known = self.sql.find_transmission.query_row([&row.hash], |row| {
+            Ok(Transmission {
+                id: row.get(0)?,
+                fingerprint: fingerprints.hash_one(row.get_ref(1)?.as_str()?),
+                // A time that cannot be read is left as it is.
+                first: row.get::<_, Option<i64>>(2)?.unwrap_or(i64::MIN),
+                last: row.get(3)?,
+            })
+        })?;
+        Ok((known, false))
+    }
+
+    fn observation(
+        &mut self,
+        row: &PacketRow,
+        transmission: &Transmission,
+        observer: Option<i64>,
+        raw: Option<&str>,
+        at_ms: i64,
+        new: bool,
+    ) -> Result<(), Fault> {
+        let id = transmission.id;
+        // The index sees no two observations without an observer as equal, and old files lack it.
+        let unguarded = !new && (observer.is_none() || !self.dedup);
+        if unguarded && self.fill(row, id, observer, raw)? {
+            return Ok(());
+        }
+        let inserted = self.sql.insert_observation.execute(params![
+            id,
+            observer,
+            row.direction,
+            row.snr_db,
+            row.rssi_dbm,
+            row.score,
+            row.path_json,
+            stamp::epoch(at_ms),
+            raw,
+        ])?;
+        if inserted == 0 {
+            self.fill(row, id, observer, raw)?;
+        }
+        self.counts.obs_inserted += u64::from(inserted > 0);
+        Ok(())
+    }
+
+    /// Adds to an observation what it lacks; false if there is none.
+    fn fill(
+        &mut self,
+        row: &PacketRow,
+        transmission: i64,
+        observer: Option<i64>,
+        raw: Option<&str>,
+    ) -> Result<bool, Fault> {
+        let found: Option<i64> = self
+            .sql
+            .find_observation
+            .query_row(params![transmission, observer, row.path_json], |row| row.get(0))
+            .optional()?;
+        let Some(id) = found else { return Ok(false) };
+        let values = params![id, row.snr_db, row.rssi_dbm, row.score, raw];
+        self.sql.fill_observation.execute(values)?;
+        Ok(true)
+    }
+}
+
+/// A content hash as a number; `None` for one that is not 16 lower-case hex digits, which is not
+/// remembered.
+fn key(hash: &str) -> Option<u64> {
+    let digits = hash.len() == 16 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    digits.then(|| u64::from_str_radix(hash, 16).ok()).flatten()
+}

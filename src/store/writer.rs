@@ -1,0 +1,386 @@
+//! The writer's thread: takes records, writes them in batches, tells their senders.
+//!
+//! A batch is gathered until its time is up, or until so many records came that there is a backlog.
+//! Then its transaction opens; what arrives meanwhile goes into the same one, so that decoding and
+//! writing keep two cores busy. Nothing leaves the batch before its commit has returned.
+
+use super::batch::Batch;
+use super::book::Book;
+use super::checkpoint::Checkpoints;
+use super::fault::Fault;
+use super::open::Opened;
+use super::retention::Retention;
+use super::{Options, Shared};
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::record::Record;
+
+use rusqlite::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// The writer's thread: ends when every sink is gone and everything is committed, or when it is
+/// told to give up. The file is closed then.
+pub(super) fn work(
+    opened: Opened,
+    inbox: Receiver<Record>,
+    options: &Options,
+    clock: Clock,
+    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+) {
+    let conn = opened.conn;
+    loop {
+        match Book::new(&conn, opened.dedup) {
+            Ok(book) => {
+                Scribe::new(&conn, book, inbox, options, clock, counters, shared).run();
+                break;
+            }
+            // They could be prepared a moment ago, when the file was opened.
+            Err(error) if !shared.abandoned() => {
+                counters.writer(|w| w.trouble = Some(error.to_string()));
+                shared.beat();
+                shared.pause(PAUSE_MAX);
+            }
+            Err(_) => break,
+        }
+    }
+    if let Err((_, error)) = conn.close() {
+        tracing::warn!("closing the database: {error}");
+    }
+}
+
+/// The writer at work.
+struct Scribe<'c> {
+    conn: &'c Connection,
+    book: Book<'c>,
+    inbox: Receiver<Record>,
+    batch: Batch,
+    clock: Clock,
+    counters: Arc<Counters>,
+    shared: Arc<Shared>,
+    commit_interval: Duration,
+    /// The most records of the next batch.
+    cap: usize,
+    checkpoints: Checkpoints,
+    retention: Retention,
+    /// Since when nothing came; and whether the memory of the last burst was given back.
+    idle_since: Instant,
+    tidy: bool,
+    last_said: Option<Instant>,
+}
+
+/// The most records in a batch, and in one under a backlog: it grows there batch by batch.
+const CAP: usize = 2_000;
+const CAP_BACKLOG: usize = 10_000;
+
+/// With so many records gathered there is a backlog: the transaction opens at once.
+const BACKLOG: usize = 512;
+
+/// How long a record waits for company once its sender waits for a receipt.
+const AWAITED: Duration = Duration::from_millis(20);
+
+/// How often the thread turns when nothing happens.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The pause after a failed attempt, growing from the first to the second.
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// A trouble that lasts is logged this often.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// The beat is given every so many records within a batch: a Pi needs a moment for ten thousand.
+const BEAT_EVERY: usize = 256;
+
+impl<'c> Scribe<'c> {
+    fn new(
+        conn: &'c Connection,
+        book: Book<'c>,
+        inbox: Receiver<Record>,
+        options: &Options,
+        clock: Clock,
+        counters: Arc<Counters>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            book,
+            batch: Batch::default(),
+            clock,
+            counters,
+            shared,
+            conn,
+            inbox,
+            commit_interval: options.commit_interval,
+            cap: CAP,
+            checkpoints: Checkpoints::default(),
+            retention: Retention::new(options.node_retention),
+            idle_since: Instant::now(),
+            tidy: true,
+            last_said: None,
+        }
+    }
+
+    /// Works until every sink is gone and everything is committed, or until it is told to give up.
+    /// A panic is caught and costs at most the one record that causes it.
+    fn run(&mut self) {
+        loop {
+            match catch_unwind(AssertUnwindSafe(|| self.work())) {
+                Ok(()) => return,
+                Err(payload) => {
+                    self.book.roll_back();
+                    self.trouble(&Fault::of_panic(&*payload));
+                    self.shared.pause(PAUSE);
+                }
+            }
+        }
+    }
+
+    fn work(&mut self) {
+        // Not empty after a panic.
+        self.store();
+        while !self.shared.abandoned() {
+            self.shared.beat();
+            match self.inbox.recv_timeout(TICK) {
+                Ok(record) => {
+                    self.gather(record);
+                    self.store();
+                    self.between_batches();
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.checkpoints.last(self.conn, &self.counters);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Collects records until the batch is due or there is a backlog.
+    fn gather(&mut self, first: Record) {
+        self.batch.start(Instant::now() + self.commit_interval);
+        self.push(first);
+        while self.batch.len() < BACKLOG {
+            let Some(next) = self.next() else { break };
+            self.push(next);
+        }
+    }
+
+    /// The next record of this batch: waits until the batch is due, then takes what is there.
+    fn next(&mut self) -> Option<Record> {
+        loop {
+            let wait = self.batch.due().saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return self.inbox.try_recv().ok();
+            }
+            match self.inbox.recv_timeout(wait.min(TICK)) {
+                Ok(record) => return Some(record),
+                Err(RecvTimeoutError::Timeout) => self.shared.beat(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn push(&mut self, record: Record) {
+        if record.message.receipt.is_awaited() {
+            self.batch.hurry(Instant::now() + AWAITED);
+        }
+        self.batch.push(record);
+    }
+
+    /// Brings the batch into the database, however long it takes.
+    fn store(&mut self) {
+        let mut pause = PAUSE;
+        let mut strikes = 0;
+        while !self.batch.is_empty() && !self.shared.abandoned() {
+            self.shared.beat();
+            let started = Instant::now();
+            // The first strike may be a stale map; after the second each record is on its own.
+            let done = guarded(|| match strikes {
+                0 => self.write_and_take_more(),
+                1 => self.write(),
+                _ => self.salvage(),
+            });
+            match done {
+                Ok(()) => return self.committed(started),
+                Err(fault) => {
+                    self.book.roll_back();
+                    self.counters.write_errors.increment();
+                    if matches!(fault, Fault::Unacceptable(_)) && strikes < 2 {
+                        strikes += 1;
+                        continue;
+                    }
+                    self.trouble(&fault);
+                    self.shared.pause(pause);
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Writes the batch, and what arrives until it is due or full.
+    fn write_and_take_more(&mut self) -> Result<(), Fault> {
+        self.book.begin()?;
+        self.write_from(0)?;
+        while self.batch.len() < self.cap {
+            let Some(next) = self.next() else { break };
+            self.push(next);
+            self.write_from(self.batch.len() - 1)?;
+        }
+        self.book.settle(self.clock.now_ms())?;
+        self.book.commit()
+    }
+
+    fn write(&mut self) -> Result<(), Fault> {
+        self.book.begin()?;
+        self.write_from(0)?;
+        self.book.settle(self.clock.now_ms())?;
+        self.book.commit()
+    }
+
+    fn write_from(&mut self, first: usize) -> Result<(), Fault> {
+        for (n, record) in self.batch.records().iter().enumerate().skip(first) {
+            if n % BEAT_EVERY == 0 {
+                self.shared.beat();
+            }
+            self.book.write(record)?;
+        }
+        Ok(())
+    }
+
+    /// Writes record by record, each in a savepoint: those that cannot be stored go to
+    /// `meshbox_refused`, the others are stored.
+    fn salvage(&mut self) -> Result<(), Fault> {
+        self.book.begin()?;
+        let mut n = 0;
+        while n < self.batch.len() {
+            self.shared.beat();
+            n = match self.salvage_one(n)? {
+                Salvaged::Next => n + 1,
+                Salvaged::Again => {
+                    self.book.begin()?;
+                    0
+                }
+            };
+        }
+        self.book.commit()
+    }
+
+    fn salvage_one(&mut self, n: usize) -> Result<Salvaged, Fault> {
+        let (book, now_ms) = (&mut self.book, self.clock.now_ms());
+        let Some(record) = self.batch.records().get(n) else { return Ok(Salvaged::Next) };
+        if let Some(reason) = self.batch.refused(n) {
+            book.refuse(&record.message, reason).map_err(|e| as_trouble(&e))?;
+            return Ok(Salvaged::Next);
+        }
+        let before = book.counts;
+        book.run("SAVEPOINT record")?;
+        let done = guarded(|| book.write(record).and_then(|()| book.settle(now_ms)));
+        let reason = match done {
+            Ok(()) => {
+                book.run("RELEASE record")?;
+                return Ok(Salvaged::Next);
+            }
+            Err(Fault::Unacceptable(reason)) => reason,
+            Err(trouble) => return Err(trouble),
+        };
+        book.forget();
+        book.counts = before;
+        // Not so when the fault took the whole transaction with it (`RAISE(ROLLBACK)` in a trigger).
+        let open = book.in_transaction();
+        if open {
+            book.run("ROLLBACK TO record; RELEASE record")?;
+            book.refuse(&record.message, &reason).map_err(|e| as_trouble(&e))?;
+        }
+        self.batch.refuse(n, reason);
+        Ok(if open { Salvaged::Next } else { Salvaged::Again })
+    }
+
+    /// After the commit: the counters, the receipts, the places.
+    fn committed(&mut self, started: Instant) {
+        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = self.clock.now_ms();
+        let records = self.batch.len();
+        self.count(records as u64, took, now_ms);
+        // The live feed is published from here, before the receipts end: from `self.batch.records()`
+        // of those that were not refused.
+        let refused = self.batch.end(&self.shared);
+        self.counters.records_refused.add(refused.len() as u64);
+        for reason in refused {
+            if let Some(times) = self.counters.reasons.note("record_refused", now_ms) {
+                tracing::warn!("{times} records could not be stored, the last one: {reason}");
+            }
+        }
+        self.cap = if records >= self.cap { (self.cap * 2).min(CAP_BACKLOG) } else { CAP };
+        self.idle_since = Instant::now();
+        self.tidy &= records < BACKLOG;
+    }
+
+    fn count(&mut self, records: u64, took_ms: u64, now_ms: i64) {
+        let (counters, counts) = (&self.counters, self.book.counts);
+        counters.tx_inserted.add(counts.tx_inserted);
+        counters.tx_dupes.add(counts.tx_dupes);
+        counters.obs_inserted.add(counts.obs_inserted);
+        counters.node_upserts.add(counts.node_upserts);
+        counters.observer_upserts.add(counts.observer_upserts);
+        counters.sig_drops.add(counts.sig_drops);
+        counters.commits.increment();
+        counters.records_committed.add(records);
+        counters.writer(|w| {
+            w.last_commit_ms = Some(now_ms);
+            w.last_batch = records;
+            w.last_commit_took_ms = took_ms;
+            if let Some(trouble) = w.trouble.take() {
+                tracing::info!("the database takes records again; it was: {trouble}");
+            }
+        });
+        self.last_said = None;
+    }
+
+    fn trouble(&mut self, fault: &Fault) {
+        let words = fault.words();
+        let (waiting, _) = self.shared.held();
+        self.counters.writer(|w| w.trouble = Some(words.to_owned()));
+        if self.last_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            self.last_said = Some(Instant::now());
+            tracing::warn!("the database takes nothing: {words}; {waiting} records wait for it");
+        }
+    }
+
+    /// What must be done under steady traffic too.
+    fn between_batches(&mut self) {
+        let burst = self.cap > CAP;
+        self.checkpoints.after_commit(self.conn, burst, &self.counters);
+        self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
+    }
+
+    fn idle(&mut self) {
+        if !self.tidy {
+            // The page cache of a burst is not needed until the next one.
+            let _ = self.conn.execute_batch("PRAGMA shrink_memory");
+            self.batch.shrink();
+            self.tidy = true;
+        }
+        self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
+        self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
+    }
+}
+
+/// What to do after a record was written by itself.
+enum Salvaged {
+    Next,
+    /// Begin again; the bad record is marked.
+    Again,
+}
+
+/// A panic becomes a fault of the record at hand.
+fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|p| Err(Fault::of_panic(&*p)))
+}
+
+/// A record cannot be at fault here.
+fn as_trouble(fault: &Fault) -> Fault {
+    Fault::Trouble(fault.words().to_owned())
+}
