@@ -45,7 +45,7 @@ pub(super) enum Polled {
     /// A packet from the broker.
     Packet(Packet),
     /// Our DISCONNECT has been sent, and everything before it.
-    Left,
+    SaidGoodbye,
     /// The connection is over; the last thing the poller tells.
     Broken(Box<ConnectionError>),
 }
@@ -59,6 +59,8 @@ pub(super) enum Progress {
     Subscribing,
     /// From the SUBACK on.
     Receiving,
+    /// The queue and the side buffer are full: only acknowledgements are still of use.
+    Full,
     /// From our DISCONNECT on.
     Leaving(Leaving),
 }
@@ -134,7 +136,7 @@ impl Link {
         match self.progress {
             Progress::Dialling => Step::Connecting,
             Progress::Subscribing => Step::Subscribing,
-            Progress::Receiving | Progress::Leaving(_) => Step::Receiving,
+            Progress::Receiving | Progress::Full | Progress::Leaving(_) => Step::Receiving,
         }
     }
 
@@ -166,15 +168,30 @@ impl Link {
         self.client.try_ack(&publish).map_err(|_| Stuck)
     }
 
-    /// Sends a DISCONNECT behind everything that waits to be sent. The poller tells everything it
-    /// had read before it tells [`Polled::Left`], so no QoS 0 message is lost by leaving.
+    /// Begins to wait for the last acknowledgements.
+    pub(super) fn full(&mut self) {
+        self.progress = Progress::Full;
+        self.deadline = Some(Instant::now() + self.patience);
+    }
+
+    /// Sends a DISCONNECT behind everything that waits to be sent, and goes on reading: no QoS 0
+    /// message that was under way is lost by leaving.
     pub(super) fn leave(&mut self, why: Leaving) {
         self.progress = Progress::Leaving(why);
         let asked = self.client.try_disconnect().is_ok();
         let patience = if asked { self.patience } else { Duration::ZERO };
         self.deadline = Some(Instant::now() + patience);
     }
+
+    /// The DISCONNECT is out. The broker closes the connection now (MQTT-3.14.4-2); if we did, with
+    /// something of its still unread, the reset could overtake our last acknowledgements.
+    pub(super) fn said_goodbye(&mut self) {
+        self.deadline = Some(Instant::now() + self.patience.min(FAREWELL));
+    }
 }
+
+/// How long a broker has to close the connection after our DISCONNECT.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Whether a filter may be sent to a broker; rumqttc refuses to send any of a SUBSCRIBE that has one
 /// that may not.
@@ -208,12 +225,13 @@ async fn poll(mut event_loop: EventLoop, tell: mpsc::Sender<Polled>) {
     loop {
         let told = match event_loop.poll().await {
             Ok(Event::Incoming(packet)) => tell.send(Polled::Packet(packet)).await,
-            Ok(Event::Outgoing(Outgoing::Disconnect)) => tell.send(Polled::Left).await,
+            Ok(Event::Outgoing(Outgoing::Disconnect)) => tell.send(Polled::SaidGoodbye).await,
             Ok(Event::Outgoing(_)) => Ok(()),
             Err(error) => {
-                // Read with the batch that broke the connection: what came at QoS 0 comes only once.
+                // Read in the batch that broke the connection: a QoS 0 message comes only once, and a
+                // refused SUBSCRIBE may be why the broker hung up.
                 for event in event_loop.state.events.drain(..) {
-                    if let Event::Incoming(packet @ Packet::Publish(_)) = event {
+                    if let Event::Incoming(packet) = event {
                         let _ = tell.send(Polled::Packet(packet)).await;
                     }
                 }

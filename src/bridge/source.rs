@@ -14,9 +14,15 @@
 //! another message now, and the broker sends the message again on the new connection.
 //!
 //! # When the queue is full
-//! Messages wait in the side buffer. When that is full too, the connection is let go: what is not
-//! acknowledged comes again. What waits stays where it is, in order, with or without a receipt, and
-//! the broker is dialled again once all of it has found room.
+//! Messages wait in the side buffer. When that is full too, the connection is let go. First, for a
+//! while, what was taken in is still acknowledged as it is stored, and what else comes is ignored:
+//! the broker keeps it and sends it again. If the connection were cut off at once, a broker with a
+//! large window could send the same messages on each connection, none of which would ever be
+//! acknowledged. A message that the broker would not send again is still taken in, and ends the
+//! waiting.
+//!
+//! What waits in the side buffer stays there, in order, and the broker is dialled again once all of it
+//! has found room.
 
 mod packets;
 mod trouble;
@@ -202,7 +208,7 @@ impl Source {
     fn handle(&mut self, link: &mut Link, happened: Happened) -> ControlFlow<Ended> {
         match happened {
             Happened::Polled(Some(Polled::Packet(packet))) => return self.on_packet(link, packet),
-            Happened::Polled(Some(Polled::Left)) => return ControlFlow::Break(left(link)),
+            Happened::Polled(Some(Polled::SaidGoodbye)) => link.said_goodbye(),
             Happened::Polled(Some(Polled::Broken(error))) => {
                 let failure = Failure::of(&error, link.step(), self.limits.patience);
                 return ControlFlow::Break(broken(link, failure));
@@ -213,6 +219,7 @@ impl Source {
                 return ControlFlow::Break(broken(link, failure));
             }
             Happened::Completed(completion) => return self.on_completion(link, completion),
+            Happened::TimeUp if link.progress == Progress::Full => link.leave(Leaving::NoRoom),
             Happened::TimeUp => {
                 let words = format!("no answer in {} s", self.limits.patience.as_secs());
                 return ControlFlow::Break(broken(link, Failure::new(link.step(), words)));
@@ -239,9 +246,11 @@ impl Source {
             if !leaving && !self.intake.is_open() && link.acks.is_settled() {
                 link.leave(Leaving::Stopping);
             }
-        } else if !leaving && self.intake.is_full() {
-            self.say_no_room();
+        } else if link.progress == Progress::Full && link.acks.is_settled() {
             link.leave(Leaving::NoRoom);
+        } else if !leaving && link.progress != Progress::Full && self.intake.is_full() {
+            self.say_no_room();
+            link.full();
         }
         ControlFlow::Continue(())
     }

@@ -16,7 +16,9 @@ impl Source {
     pub(super) fn on_packet(&mut self, link: &mut Link, packet: Packet) -> ControlFlow<Ended> {
         match packet {
             Packet::Publish(publish) => self.on_publish(link, &publish),
-            Packet::ConnAck(connack) => return self.on_connack(link, &connack),
+            Packet::ConnAck(connack) if link.progress == Progress::Dialling => {
+                return self.on_connack(link, &connack);
+            }
             Packet::SubAck(suback) => return self.on_suback(link, &suback),
             // Answers to pings; rumqttc judges the rest.
             _ => {}
@@ -80,9 +82,13 @@ impl Source {
     }
 
     fn on_publish(&mut self, link: &mut Link, publish: &Publish) {
-        if self.quiet {
-            // Not acknowledged, so that a broker that keeps our session sends it again.
-            return;
+        let comes_again = publish.qos != QoS::AtMostOnce && self.settings.persistent_session;
+        // Whatever is ignored is not acknowledged either.
+        match link.progress {
+            _ if self.quiet => return,
+            Progress::Full if comes_again => return,
+            Progress::Full => link.leave(Leaving::NoRoom),
+            _ => {}
         }
         let now = self.clock.now_ms();
         self.counters.bridge_messages.increment();
