@@ -1,29 +1,301 @@
 //! Other brokers: `source` takes their traffic in, `uplink` passes ours on.
-use crate::{clock::Clock, config, counters::Counters, message::Inlet};
-use std::{path::PathBuf, sync::Arc, time::Instant};
+//!
+//! Each source is a task of its own under a supervisor: it dials for itself, waits for itself, fails
+//! for itself. One that is down holds up neither another nor the start, and a panic in one is caught,
+//! counted and followed by a new start.
+//!
+//! # The end, in two phases
+//! 1. [`Bridge::quiesce`]: nothing new is taken in. What waits in the side buffers goes into the queue
+//!    while there is room and time; then every inlet is dropped, so that the pipeline can end. The
+//!    connections stay, and acknowledge what is committed meanwhile.
+//! 2. [`Bridge::stop`]: each source ends as soon as nothing of its connection can be acknowledged any
+//!    more, with a DISCONNECT behind the last acknowledgement; those that have not ended in time are
+//!    cut off. What is not acknowledged comes again from a broker that keeps our session.
+
+mod acks;
+mod backoff;
+mod client_id;
+mod failure;
+mod intake;
+mod link;
+mod random;
+mod side_buffer;
+mod source;
+
+pub use random::Random;
+
+use self::backoff::Backoff;
+use self::client_id::ClientIds;
+use self::source::{Plan, Source};
+use crate::clock::Clock;
+use crate::config;
+use crate::counters::Counters;
+use crate::message::Inlet;
+use crate::message::queue::Bounds;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-/// x
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+/// What the bridge is given.
+#[derive(Debug)]
 pub struct Parts {
-    /// x
+    /// Where messages go; every clone is dropped at the end of [`Bridge::quiesce`].
     pub inlet: Inlet,
-    /// x
+    /// The wall clock of arrival times and states.
     pub clock: Clock,
-    /// x
+    /// Where states and numbers go.
     pub counters: Arc<Counters>,
-    /// x
-    pub data_dir: PathBuf,
-    /// x
+    /// When it is cancelled, the bridge takes nothing more in, as [`Bridge::quiesce`] does.
     pub shutdown: CancellationToken,
+    /// Where the client ids are kept (`meshbox-clients.json`).
+    pub data_dir: PathBuf,
+    /// For jitter and new client ids.
+    pub random: Random,
+    /// Times and bounds.
+    pub limits: Limits,
 }
-/// x
-pub struct Bridge {}
-/// x
-pub fn start(_sources: &[config::Source], _parts: Parts) -> Bridge {
-    Bridge {}
+
+/// Times and bounds of a source. [`Limits::default`] is what the hub runs with; tests shorten it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a dial with its login, a SUBACK, and our own leaving may take. rumqttc counts the
+    /// first in whole seconds, at least one.
+    pub patience: Duration,
+    /// MQTT keep-alive, in whole seconds: a broker that does not answer is given up after one to two
+    /// of them.
+    pub keep_alive: Duration,
+    /// The wait after a first failure; it doubles with each further one.
+    pub backoff_first: Duration,
+    /// The longest wait: a broker that is back is found within it.
+    pub backoff_max: Duration,
+    /// A connection that received for so long was a good one: after it, failures are counted anew.
+    pub stable_after: Duration,
+    /// What waits beside the full queue before the connection is let go.
+    pub side_buffer: Bounds,
 }
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(30),
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(30),
+            side_buffer: Bounds { messages: 1_000, bytes: 4 * 1024 * 1024 },
+        }
+    }
+}
+
+/// The two signals of the end.
+#[derive(Clone, Debug)]
+struct Phases {
+    /// Take nothing more in.
+    quiet: CancellationToken,
+    /// Wait no longer for room in the queue.
+    abandon: CancellationToken,
+}
+
+/// The running bridge. Dropping it cuts every source off; see the module's "The end" for better.
+#[derive(Debug)]
+pub struct Bridge {
+    phases: Phases,
+    tasks: JoinSet<()>,
+    /// Each source reports once how many messages it could not hand over, then lets its end go.
+    left_over: mpsc::Receiver<u64>,
+}
+
+/// Starts every source side by side and returns at once; must be called within a tokio runtime.
+///
+/// A broker that is down, a wrong password, a file of client ids that cannot be read: nothing stops
+/// the start; the log and each source's state tell.
+pub fn start(sources: &[config::Source], parts: Parts) -> Bridge {
+    let Parts { inlet, clock, counters, shutdown, data_dir, random, limits } = parts;
+    let phases = Phases { quiet: shutdown.child_token(), abandon: CancellationToken::new() };
+    let names = sources.iter().map(|s| s.name.as_str());
+    let clients = ClientIds::load(&data_dir, names, &random);
+    for trouble in &clients.troubles {
+        warn!("{trouble}");
+    }
+    let (report, left_over) = mpsc::channel(sources.len().max(1));
+    let mut tasks = JoinSet::new();
+    for settings in sources {
+        let now = clock.now_ms();
+        counters.source(&settings.name, |s| {
+            s.broker = url(settings);
+            s.since_ms = now;
+        });
+        let plan = Plan {
+            settings: Arc::new(settings.clone()),
+            client_id: clients.of(&settings.name),
+            limits,
+            clock: clock.clone(),
+            counters: Arc::clone(&counters),
+            random: random.clone(),
+            phases: phases.clone(),
+            inlet: inlet.clone(),
+            left_over: report.clone(),
+        };
+        let watch = Watch::of(&plan);
+        tasks.spawn(supervise(watch, move || Source::new(plan.clone()).run()));
+    }
+    drop(inlet);
+    Bridge { phases, tasks, left_over }
+}
+
 impl Bridge {
-    /// x
-    pub async fn quiesce(&self) {}
-    /// x
-    pub async fn stop(self, _deadline: Instant) {}
+    /// The first phase of the end. Returns when every inlet is dropped, soon after `deadline` at the
+    /// latest: how many messages found no room in the queue until then and are sent again by nobody
+    /// (QoS 0, or the broker does not keep our session).
+    pub async fn quiesce(&mut self, deadline: Instant) -> u64 {
+        self.phases.quiet.cancel();
+        let (phases, mut lost) = (&self.phases, 0);
+        let mut late = std::pin::pin!(tokio::time::sleep_until(deadline.into()));
+        loop {
+            tokio::select! {
+                report = self.left_over.recv() => match report {
+                    Some(more) => lost += more,
+                    None => return lost,
+                },
+                () = &mut late, if !phases.abandon.is_cancelled() => phases.abandon.cancel(),
+            }
+        }
+    }
+
+    /// The second phase of the end, once the pipeline has been told to end: returns when every source
+    /// has acknowledged what was committed and has left, at the latest at `deadline`. Returns whether
+    /// all of them left in time.
+    pub async fn stop(mut self, deadline: Instant) -> bool {
+        self.phases.quiet.cancel();
+        self.phases.abandon.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout_at(deadline.into(), all).await.is_ok();
+        self.tasks.shutdown().await;
+        in_time
+    }
+}
+
+/// What a supervisor needs beside the way to make its source.
+struct Watch {
+    name: String,
+    quiet: CancellationToken,
+    backoff: Backoff,
+    random: Random,
+    counters: Arc<Counters>,
+    clock: Clock,
+}
+
+impl Watch {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            name: plan.settings.name.clone(),
+            quiet: plan.phases.quiet.clone(),
+            backoff: Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max),
+            random: plan.random.clone(),
+            counters: Arc::clone(&plan.counters),
+            clock: plan.clock.clone(),
+        }
+    }
+}
+
+/// Runs what `make` makes until it ends by itself; after a panic it is made again.
+async fn supervise<F: Future<Output = ()> + Send + 'static>(
+    mut watch: Watch,
+    make: impl Fn() -> F,
+) {
+    loop {
+        let mut task = AbortOnDropHandle::new(tokio::spawn(make()));
+        let ended = tokio::select! {
+            ended = &mut task => ended,
+            () = watch.quiet.cancelled() => {
+                // `make` holds an inlet, which would keep the pipeline from its end.
+                drop(make);
+                let _ = task.await;
+                return;
+            }
+        };
+        if ended.is_ok() {
+            return;
+        }
+        let now = watch.clock.now_ms();
+        watch.counters.reasons.note("source_panic", now);
+        let wait = watch.backoff.wait(watch.random.number());
+        warn!("source {}: panicked, starts again in {:.1} s", watch.name, wait.as_secs_f32());
+        watch.counters.source(&watch.name, |s| {
+            s.connected = false;
+            s.since_ms = now;
+            s.last_error = "a defect of this program stopped the source; it starts again".into();
+        });
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = watch.quiet.cancelled() => return,
+        }
+    }
+}
+
+/// A source's broker for people, without credentials.
+fn url(settings: &config::Source) -> String {
+    let host = &settings.host;
+    if host.contains(':') && !host.starts_with('[') {
+        format!("mqtt://[{host}]:{}", settings.port)
+    } else {
+        format!("mqtt://{host}:{}", settings.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn watch(counters: &Arc<Counters>) -> Watch {
+        Watch {
+            name: "test".into(),
+            quiet: CancellationToken::new(),
+            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
+            random: Random::seeded(1),
+            counters: Arc::clone(counters),
+            clock: Clock::by_hand(5),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_panics_is_counted_and_started_again() {
+        let counters = Arc::new(Counters::default());
+        let starts = Arc::new(AtomicU32::new(0));
+        supervise(watch(&counters), || {
+            let start = starts.fetch_add(1, Ordering::Relaxed);
+            async move { assert!(start >= 2, "panics twice") }
+        })
+        .await;
+        assert_eq!(starts.load(Ordering::Relaxed), 3);
+        assert_eq!(counters.reasons.count("source_panic"), 2);
+        assert!(counters.sources()["test"].last_error.contains("starts again"));
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_that_is_told_to_be_quiet_lets_go_of_what_makes_sources() {
+        let counters = Arc::new(Counters::default());
+        let watch = watch(&counters);
+        let quiet = watch.quiet.clone();
+        let (held, mut holders) = mpsc::channel::<()>(1);
+        let hold_on = Arc::new(tokio::sync::Notify::new());
+        let released = Arc::clone(&hold_on);
+        let make = move || {
+            let _keeps = &held;
+            let hold_on = Arc::clone(&hold_on);
+            async move { hold_on.notified().await }
+        };
+        let supervisor = tokio::spawn(supervise(watch, make));
+        quiet.cancel();
+        assert_eq!(holders.recv().await, None, "the source still runs, its maker is gone");
+        released.notify_one();
+        supervisor.await.unwrap();
+    }
 }

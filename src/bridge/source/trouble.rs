@@ -1,0 +1,84 @@
+//! What a source says and does when something stands in its way.
+
+use super::super::failure::{Failure, PATTERN, Step};
+use super::super::link::Link;
+use super::Source;
+
+use std::time::Duration;
+use tracing::warn;
+
+impl Source {
+    /// The queue and the side buffer are full.
+    pub(super) fn say_no_room(&self) {
+        if let Some(times) = self.counters.reasons.note("source_queue_full", self.clock.now_ms()) {
+            warn!(
+                "source {}: the queue is full and {} messages wait beside it; letting the \
+                 connection go until they have room ({times} time(s))",
+                self.name,
+                self.intake.waiting()
+            );
+        }
+    }
+
+    /// The connection is over, whatever ended it.
+    pub(super) fn hung_up(&mut self, link: &Link) {
+        let now = self.clock.now_ms();
+        if link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after) {
+            self.backoff.reset();
+            self.series.reset();
+        }
+        self.state(|s| {
+            if s.connected {
+                s.connected = false;
+                s.since_ms = now;
+            }
+        });
+    }
+
+    /// Notes a failure, says it, and returns how long to wait.
+    pub(super) fn judge(&mut self, failure: &Failure) -> Duration {
+        let third = self.series.note(failure);
+        let wait = self.backoff.wait(self.random.number());
+        let (step, reason) = (failure.step.as_str(), &failure.reason);
+        let (name, attempt, broker) = (&self.name, self.attempt, &self.broker);
+        let seconds = wait.as_secs_f32();
+        if failure.step == Step::Receiving {
+            warn!(
+                "source {name}: disconnected from {broker}: {reason}; next attempt in {seconds:.1} s"
+            );
+        } else {
+            warn!(
+                "source {name}: attempt {attempt} to {broker} failed at {step}: {reason}; next \
+                 attempt in {seconds:.1} s"
+            );
+        }
+        let mut words = format!("{step}: {reason}");
+        if self.series.is_pattern() {
+            words = format!("{words}; {}", failure.step.advice());
+        }
+        if third {
+            warn!("source {name}: failed {PATTERN} times in a row at {words}");
+        }
+        self.state(|s| {
+            s.step = step.into();
+            s.last_error = words;
+        });
+        self.forget_session_if_poisoned();
+        wait
+    }
+
+    /// A broker that keeps our session sends a message that cannot be read again on each connection,
+    /// and nothing behind it ever arrives. Then the session has to go, with what waits in it.
+    fn forget_session_if_poisoned(&mut self) {
+        if !self.series.is_poisoned() || !self.settings.persistent_session {
+            return;
+        }
+        self.discard = true;
+        self.counters.reasons.note("source_session_discarded", self.clock.now_ms());
+        warn!(
+            "source {}: {} sent what cannot be read {PATTERN} times in a row; the next connection \
+             asks it to forget our session and all that waits there",
+            self.name, self.broker
+        );
+    }
+}
