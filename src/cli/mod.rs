@@ -1,1 +1,4 @@
 //! The command line: one file a subcommand; arguments to calls to an exit code.
+
+pub mod check;
+pub mod config;

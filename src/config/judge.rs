@@ -63,6 +63,9 @@ impl Judge<'_> {
         let (broker, binds) = listeners::judge(&mut self)?;
         let sources = sources::judge(&mut self, broker.enabled, &binds)?;
         let channel_keys = channels::judge(&mut self)?;
+        if broker.listeners.is_empty() && sources.is_empty() {
+            self.notes.push("no listener and no source: nothing comes in".into());
+        }
         unbuilt::judge(&mut self)?;
         let ingest = self.ingest()?;
         let interval = self.whole(

@@ -110,11 +110,15 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(Broker, Vec<SocketAddr>), 
             return Err(judge.error(&at.then("bind"), what));
         }
         binds.push(bind);
-        if transport == "tcp" {
-            broker.listeners.push(listener);
-        } else if enabled {
+        if transport != "tcp" && enabled {
             let note = format!("{at}: {transport} is not built yet, nothing listens on {bind}");
             judge.notes.push(note);
+        } else if listener.access == Access::Accounts && enabled {
+            let note = format!("{at}: there are no accounts yet, {bind} refuses everyone");
+            judge.notes.push(note);
+        }
+        if transport == "tcp" {
+            broker.listeners.push(listener);
         }
     }
     if written.is_empty() {

@@ -23,6 +23,7 @@ pub mod env;
 mod error;
 mod file;
 mod judge;
+mod key_file;
 mod listeners;
 mod nearest;
 mod own;

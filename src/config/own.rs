@@ -20,7 +20,7 @@ impl Machine {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         Self {
             names: vec![format!("{short}.local"), short, name],
-            addresses: interfaces.iter().map(|interface| interface.ip()).collect(),
+            addresses: interfaces.iter().map(if_addrs::Interface::ip).collect(),
         }
     }
 
