@@ -1,1 +1,136 @@
-//! Config files and the commands that read them, as a user runs them.
+//! Config files and the commands that read them, as a user has them.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use meshbox::cli::{check, config};
+use meshbox::config::{Config, Origin};
+use serde_json::Value;
+
+use crate::support::reference;
+
+/// What `meshbox check` prints for the file `name` with this text; the error line where it is bad.
+fn check(dir: &Path, name: &str, text: &str, json: bool) -> Result<String, String> {
+    fs::write(dir.join(name), text).expect("a file to check");
+    let args = check::Args { config: None, json };
+    let mut out = Vec::new();
+    let code = check::run(&args, &|_| None, dir, &mut out).map_err(|error| error.to_string())?;
+    let bad = String::from_utf8_lossy(&out).contains("\"ok\":false");
+    assert_eq!(code, if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+#[test]
+fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "hashChannels = ['#test']\nhashRegions = ['sjc', 'europe']\n\
+                commitIntervalMs = 500\n\
+                [channelKeys]\nclub = '000102030405060708090a0b0c0d0e0f'\n\
+                [[broker.listeners]]\nbind = '127.0.0.1:1885'\naccess = 'local'\n\
+                [[mqttSources]]\nname = 'region'\nbroker = 'mqtt://reader:hunter2@[2001:db8::1]'\n\
+                iataFilter = ['sjc']\nregion = 'SFO'\n";
+    let printed = check(dir.path(), "broker.toml", text, false).unwrap();
+    let at = dir.path().display();
+    assert_eq!(
+        printed,
+        format!(
+            "config    {at}/broker.toml\n\
+             database  {at}/data/meshcore.db\n\
+             hash      firmware\n\
+             listener  mqtt tcp 127.0.0.1:1885, access local: this machine only\n\
+             source    region mqtt://[2001:db8::1]:1883, as \"reader\" with a password, topics \
+             meshcore/#, regions SJC, else SFO, persistent session\n\
+             channels  Public, 1 by name, 1 by key\n\
+             regions   sjc europe\n\
+             adverts   dropped if the signature is wrong\n\
+             limits    50000 messages or 16 MiB received and not yet stored, a commit every 500 ms, \
+             nodes for 7 days\n\
+             note      web: not built yet, nothing listens on 0.0.0.0:8080\n"
+        )
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "check made a file");
+
+    let printed = check(dir.path(), "broker.toml", text, true).unwrap();
+    assert!(!printed.contains("hunter2"));
+    let object: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(object["ok"], true);
+    assert_eq!(object["sources"][0]["broker"], "mqtt://[2001:db8::1]:1883");
+    assert_eq!(object["sources"][0]["password"], true);
+    assert_eq!(object["listeners"][0]["access"], "local");
+    assert_eq!(object["channels"]["byKey"], 1);
+    assert_eq!(object["notes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn check_names_the_line_that_is_wrong_in_words_and_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = format!(
+        "{}/broker.toml:2: hashChanels: unknown key; did you mean hashChannels",
+        dir.path().display()
+    );
+    let text = "\nhashChanels = []\n";
+    assert_eq!(check(dir.path(), "broker.toml", text, false).unwrap_err(), line);
+    let object: Value =
+        serde_json::from_str(&check(dir.path(), "broker.toml", text, true).unwrap()).unwrap();
+    assert_eq!((&object["ok"], object["error"].as_str()), (&Value::Bool(false), Some(&*line)));
+}
+
+#[test]
+fn the_printed_example_is_a_file_that_means_the_defaults() {
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: config::Args,
+    }
+    let args = Line::parse_from(["config", "example"]).config;
+    let mut out = Vec::new();
+    assert_eq!(config::run(&args, &mut out).unwrap(), ExitCode::SUCCESS);
+
+    let dir = tempfile::tempdir().unwrap();
+    let load = || Config::load(None, &|_| None, dir.path()).unwrap();
+    let defaults = load();
+    fs::write(dir.path().join("broker.toml"), out).unwrap();
+    assert_eq!(Config { origin: Origin::Defaults, ..load() }, defaults);
+}
+
+#[test]
+fn every_toml_block_for_broker_toml_in_the_readme_loads() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let Ok(text) = fs::read_to_string(&readme) else {
+        eprintln!("SKIPPED: {} is not there", readme.display());
+        return;
+    };
+    let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    for block in blocks.filter(|block| block.contains("broker.toml")) {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("broker.toml"), block).unwrap();
+        if let Err(error) = Config::load(None, &|_| None, dir.path()) {
+            panic!("{error}\nin\n{block}");
+        }
+    }
+}
+
+#[test]
+fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
+    let Some(file) = reference("replay-config.json") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::load(Some(&file), &|_| None, dir.path()).unwrap();
+    assert_eq!(config.origin, Origin::CoreScope(file));
+    assert_eq!(config.db_path, dir.path().join("replay.db"));
+    assert!(!config.broker.enabled);
+    assert_eq!((config.sources.len(), config.sources[0].port), (1, 18831));
+    assert_eq!(config.hash_regions, ["#sjc", "#europe", "#test"]);
+    // The key file lies beside the config file: 296 names, two hashtags, one key by hand.
+    assert_eq!(config.channel_keys.len(), 299);
+    assert_eq!(config.channel_keys.last().unwrap().name(), "public");
+    assert_eq!(config.node_retention.as_secs(), 3650 * 86_400);
+    assert_eq!(
+        config.notes,
+        [
+            "retention.observerDays: not built yet, only nodes age",
+            "retention.metricsDays: not built yet, only nodes age",
+        ]
+    );
+}

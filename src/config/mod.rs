@@ -1,10 +1,54 @@
-//! The configuration: what the user wrote ([`file`]), the environment ([`env`]), and [`Config`],
-//! what the program uses.
+//! The configuration: what the user wrote, the environment ([`env`]), and [`Config`], what the
+//! program uses.
+//!
+//! ```text
+//! search ── text ─> parse ── tree with lines ─> read ── file::File ─> judge ─> Config
+//!                                                                       ^
+//!                                                  environment, key files, this machine
+//! ```
+//!
+//! Two kinds of file lead to one [`Config`]: meshbox's own `broker.toml`, where an unknown key is
+//! an error, and CoreScope's `config.json` as it is. A later room that gets its section: a field in
+//! [`file`], its explanation in `broker.toml`, its values judged in a file named after it, and its
+//! line taken out of [`unbuilt`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::message::queue::Bounds;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+
+mod channels;
+pub mod env;
+mod error;
+mod file;
+mod judge;
+mod key_file;
+mod listeners;
+mod nearest;
+mod own;
+mod parse;
+mod read;
+mod search;
+pub mod secret;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod topics;
+mod tree;
+mod unbuilt;
+mod url;
+
+pub use channels::ChannelKey;
+pub use error::Error;
+pub use listeners::{Access, Broker, Listener, Transport};
+pub use sources::Source;
+
+/// `broker.toml` as it is shipped: every option with its default, commented out.
+pub const EXAMPLE: &str = include_str!("../../broker.toml");
+
+/// The last place that is looked at.
+const SYSTEM_FILE: &str = "/etc/meshbox/broker.toml";
 
 /// Everything the program uses, with every default filled in and every value judged.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,9 +59,9 @@ pub struct Config {
     pub db_path: PathBuf,
     /// How packets are hashed.
     pub content_hash: ContentHash,
-    /// Channel keys, later entries over earlier ones: name and 16 or 32 bytes.
+    /// Channel keys, later entries over earlier ones of the same name.
     pub channel_keys: Vec<ChannelKey>,
-    /// Region names whose scope codes are recognised.
+    /// Region names whose scope codes are recognised, as they are written.
     pub hash_regions: Vec<String>,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
@@ -31,7 +75,7 @@ pub struct Config {
     pub broker: Broker,
     /// External brokers to take in.
     pub sources: Vec<Source>,
-    /// What was accepted and does nothing yet, one line each.
+    /// What was accepted and has no effect, or another one than one might think; one line each.
     pub notes: Vec<String>,
 }
 
@@ -55,91 +99,53 @@ pub enum ContentHash {
     CoreScope202604,
 }
 
-/// A channel and how its key was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ChannelKey {
-    /// `hashChannels`: the key follows from the name, which starts with `#`.
-    Hashtag(String),
-    /// `channelKeys` or the file of `channelKeysPath`: name and 16 or 32 bytes.
-    Given(String, Vec<u8>),
-}
-
-/// Our own broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Off: no listener at all.
-    pub enabled: bool,
-    /// Where it listens.
-    pub listeners: Vec<Listener>,
-}
-
-/// One listener of our own broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// What is spoken below MQTT.
-    pub transport: Transport,
-    /// Where; port 0 lets the system choose.
-    pub bind: SocketAddr,
-    /// Who may come in without a login.
-    pub access: Access,
-}
-
-/// What is spoken below MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// Plain TCP.
-    Tcp,
-}
-
-/// Who may come in without a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Anyone from anywhere.
-    Anyone,
-    /// Anonymous from loopback and private addresses, login from elsewhere.
-    Lan,
-    /// Loopback only.
-    Local,
-    /// Always a login.
-    Accounts,
-}
-
-/// One external broker to take in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Unique; the tag in logs and counters.
-    pub name: String,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// Login name; `None`: anonymous.
-    pub username: Option<String>,
-    /// Password.
-    pub password: Option<secret::Secret>,
-    /// Filters to subscribe to, never empty, without duplicates.
-    pub topics: Vec<String>,
-    /// Regions whose packets are taken; empty: all.
-    pub iata_filter: Vec<String>,
-    /// The region of packets whose topic and payload have none.
-    pub region: Option<String>,
-    /// Whether the broker keeps our session while we are away.
-    pub persistent_session: bool,
-}
-
-pub mod secret;
-
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct Error;
 impl Config {
-    /// x
+    /// Finds, reads and judges the configuration: the file `explicit` if one is named, else
+    /// `broker.toml`, else `config.json` in the working directory, else
+    /// `/etc/meshbox/broker.toml`, else the defaults; then `DB_PATH`, `MQTT_BROKER`, `MQTT_TOPIC`
+    /// and `CHANNEL_KEYS_PATH`, for which `env` is asked (at the rim [`env::of_this_process`]).
+    ///
+    /// A relative `dbPath` begins at `working_dir`; key files and password files begin at the
+    /// config file.
+    ///
+    /// # Errors
+    /// One line with file, line, key, what is wrong and what to do.
     pub fn load(
-        _e: Option<&std::path::Path>,
-        _env: &dyn Fn(&str) -> Option<String>,
-        _w: &std::path::Path,
+        explicit: Option<&Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+        working_dir: &Path,
     ) -> Result<Self, Error> {
-        Err(Error)
+        let written = search::find(explicit, working_dir, Path::new(SYSTEM_FILE))?;
+        Self::judged(&written, env, working_dir, &own::Machine::this())
+    }
+
+    fn judged(
+        written: &search::Written,
+        env: &dyn Fn(&str) -> Option<String>,
+        working_dir: &Path,
+        machine: &own::Machine,
+    ) -> Result<Self, Error> {
+        let env = &env::Env::read(env);
+        judge::Judge { written, env, working_dir, machine, notes: Vec::new() }.config()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Defaults => f.write_str("embedded defaults"),
+            Self::Toml(path) => write!(f, "{}", path.display()),
+            Self::CoreScope(path) => write!(f, "{} (CoreScope's)", path.display()),
+        }
+    }
+}
+
+/// The word of the config file.
+impl fmt::Display for ContentHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Firmware => "firmware",
+            Self::CoreScope202604 => "corescope-2026-04",
+        })
     }
 }

@@ -1,0 +1,172 @@
+//! `meshbox check`: what a configuration means, or which line of it is wrong. Starts nothing.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::config::{ChannelKey, Config, Source};
+
+/// Arguments of `meshbox check`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// The config file; without it broker.toml, then config.json in the working directory, then
+    /// /etc/meshbox/broker.toml, then the built-in defaults
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One JSON object instead of lines for people
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Prints what would run with this configuration, environment and working directory.
+///
+/// With `--json` a bad configuration is an object too, `ok` false and the line under `error`, and
+/// the exit code is 1.
+///
+/// # Errors
+/// The one line that says what is wrong with the configuration; output that cannot be written.
+pub fn run(
+    args: &Args,
+    env: &dyn Fn(&str) -> Option<String>,
+    working_dir: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    match Config::load(args.config.as_deref(), env, working_dir) {
+        Ok(config) if args.json => writeln!(out, "{}", as_json(&config))?,
+        Ok(config) => write!(out, "{}", in_words(&config))?,
+        Err(error) if args.json => {
+            writeln!(out, "{}", json!({"ok": false, "error": error.to_string()}))?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn in_words(config: &Config) -> String {
+    let mut lines = vec![
+        ("config", config.origin.to_string()),
+        ("database", config.db_path.display().to_string()),
+        ("hash", config.content_hash.to_string()),
+    ];
+    for listener in &config.broker.listeners {
+        let (transport, bind, access) = (listener.transport, listener.bind, listener.access);
+        let words = access.in_words();
+        lines.push(("listener", format!("mqtt {transport} {bind}, access {access}: {words}")));
+    }
+    if !config.broker.enabled {
+        lines.push(("listener", "none, the broker is off".into()));
+    }
+    lines.extend(config.sources.iter().map(|source| ("source", source_in_words(source))));
+    if config.sources.is_empty() {
+        lines.push(("source", "none".into()));
+    }
+    lines.push(("channels", channels_in_words(config)));
+    lines.push(("regions", list_or(&config.hash_regions, "none")));
+    lines.push((
+        "adverts",
+        match config.validate_signatures {
+            true => "dropped if the signature is wrong".into(),
+            false => "kept whatever the signature".into(),
+        },
+    ));
+    lines.push(("limits", limits_in_words(config)));
+    lines.extend(config.notes.iter().map(|note| ("note", note.clone())));
+    lines.iter().map(|(what, text)| format!("{what:<9} {text}\n")).collect()
+}
+
+/// Everything but the password.
+fn source_in_words(source: &Source) -> String {
+    let login = match (&source.username, &source.password) {
+        (None, _) => "anonymous".into(),
+        (Some(name), None) => format!("as {name:?} without a password"),
+        (Some(name), Some(_)) => format!("as {name:?} with a password"),
+    };
+    let regions = list_or(&source.iata_filter, "all");
+    let fallback = source.region.as_ref().map(|region| format!(", else {region}"));
+    let session = if source.persistent_session { "persistent" } else { "clean" };
+    format!(
+        "{} {}, {login}, topics {}, regions {regions}{}, {session} session",
+        source.name,
+        url(source),
+        source.topics.join(" "),
+        fallback.unwrap_or_default()
+    )
+}
+
+fn url(source: &Source) -> String {
+    match source.host.contains(':') {
+        true => format!("mqtt://[{}]:{}", source.host, source.port),
+        false => format!("mqtt://{}:{}", source.host, source.port),
+    }
+}
+
+fn channels_in_words(config: &Config) -> String {
+    let hashtags = hashtags(config);
+    let given = config.channel_keys.len() - hashtags;
+    format!("Public, {hashtags} by name, {given} by key")
+}
+
+fn hashtags(config: &Config) -> usize {
+    config.channel_keys.iter().filter(|key| matches!(key, ChannelKey::Hashtag(_))).count()
+}
+
+fn limits_in_words(config: &Config) -> String {
+    format!(
+        "{} messages or {} MiB received and not yet stored, a commit every {} ms, nodes for {} days",
+        config.ingest.messages,
+        mib(config),
+        config.commit_interval.as_millis(),
+        days(config)
+    )
+}
+
+fn mib(config: &Config) -> usize {
+    config.ingest.bytes / (1024 * 1024)
+}
+
+fn days(config: &Config) -> u64 {
+    config.node_retention.as_secs() / (24 * 60 * 60)
+}
+
+fn list_or(list: &[String], none: &str) -> String {
+    if list.is_empty() { none.to_owned() } else { list.join(" ") }
+}
+
+fn as_json(config: &Config) -> serde_json::Value {
+    let listener = |it: &crate::config::Listener| {
+        json!({
+            "transport": it.transport.to_string(),
+            "bind": it.bind.to_string(),
+            "access": it.access.to_string(),
+        })
+    };
+    let source = |it: &Source| {
+        json!({
+            "name": it.name, "broker": url(it), "username": it.username,
+            "password": it.password.is_some(), "topics": it.topics,
+            "iataFilter": it.iata_filter, "region": it.region,
+            "persistentSession": it.persistent_session,
+        })
+    };
+    let hashtags = hashtags(config);
+    json!({
+        "ok": true,
+        "config": config.origin.to_string(),
+        "database": config.db_path,
+        "contentHash": config.content_hash.to_string(),
+        "broker": config.broker.enabled,
+        "listeners": config.broker.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "sources": config.sources.iter().map(source).collect::<Vec<_>>(),
+        "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
+        "hashRegions": config.hash_regions,
+        "validateSignatures": config.validate_signatures,
+        "ingestBufferSize": config.ingest.messages,
+        "ingestBufferMB": mib(config),
+        "commitIntervalMs": u64::try_from(config.commit_interval.as_millis()).unwrap_or(u64::MAX),
+        "nodeDays": days(config),
+        "notes": config.notes,
+    })
+}

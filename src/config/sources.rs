@@ -1,0 +1,267 @@
+//! External brokers to take in: `mqttSources`, and what stands in for them.
+
+use std::net::SocketAddr;
+
+use super::error::{Error, in_words};
+use super::file;
+use super::judge::{Blame, Judge};
+use super::secret::Secret;
+use super::topics;
+use super::tree::{At, Dialect};
+use super::url::{self, BrokerUrl, Scheme};
+
+/// Everything that gateways publish.
+const DEFAULT_TOPIC: &str = "meshcore/#";
+
+/// One external broker to take in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Unique; the tag in logs and counters.
+    pub name: String,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Login name; `None`: anonymous.
+    pub username: Option<String>,
+    /// Password; only together with a login name.
+    pub password: Option<Secret>,
+    /// Filters to subscribe to, never empty, without duplicates, none inside another.
+    pub topics: Vec<String>,
+    /// Regions whose packets are taken, in upper case; empty: all.
+    pub iata_filter: Vec<String>,
+    /// The region of packets whose topic and payload have none, in upper case.
+    pub region: Option<String>,
+    /// Whether the broker keeps our session while we are away.
+    pub persistent_session: bool,
+}
+
+/// A source as it is written, and where.
+struct Candidate {
+    written: file::Source,
+    at: Place,
+}
+
+/// Where a source is written.
+enum Place {
+    /// In `mqttSources`.
+    Section(At),
+    /// In the oldest files' `mqtt`.
+    Legacy,
+    /// In `MQTT_BROKER` and `MQTT_TOPIC`.
+    Environment,
+    /// Nowhere: CoreScope's own default.
+    Nowhere,
+}
+
+impl Place {
+    fn of(&self, key: &str) -> Blame {
+        match self {
+            Self::Section(at) => Blame::Key(at.then(key)),
+            Self::Legacy => {
+                let key = if key == "topics" { "topic" } else { key };
+                Blame::Key(At::key("mqtt").then(key))
+            }
+            Self::Environment if key == "topics" => Blame::Variable("MQTT_TOPIC"),
+            Self::Environment => Blame::Variable("MQTT_BROKER"),
+            Self::Nowhere => Blame::Key(At::key("mqttSources")),
+        }
+    }
+}
+
+/// The sources that will be connected. `binds` are the addresses of our own listeners.
+pub(super) fn judge(
+    judge: &mut Judge<'_>,
+    broker: bool,
+    binds: &[SocketAddr],
+) -> Result<Vec<Source>, Error> {
+    let mut sources: Vec<Source> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    for candidate in candidates(judge, broker) {
+        let url = address(judge, &candidate, binds)?;
+        let name = unique(&candidate, &url, &names);
+        names.push(name.clone());
+        let scheme = url.scheme;
+        let source = source(judge, &candidate, url, name)?;
+        if scheme == Scheme::Tcp {
+            sources.push(source);
+        } else {
+            judge.notes.push(format!(
+                "source {}: {} is not built yet, {}:{} is not connected",
+                source.name,
+                scheme.name(),
+                source.host,
+                source.port
+            ));
+        }
+    }
+    Ok(sources)
+}
+
+/// What is written, by CoreScope's precedence: the environment takes the place of all, the oldest
+/// form counts only without the newer one. Without any, CoreScope takes the broker beside it.
+fn candidates(judge: &Judge<'_>, broker: bool) -> Vec<Candidate> {
+    let (file, env) = (&judge.written.file, judge.env);
+    let one = |name: &str, broker: &str, topics: Vec<String>, at| {
+        let (name, broker, topics) = (Some(name.into()), Some(broker.into()), Some(topics));
+        vec![Candidate { written: file::Source { name, broker, topics, ..Default::default() }, at }]
+    };
+    if let Some(broker) = env.mqtt_broker.as_deref() {
+        let topic = env.mqtt_topic.as_deref().unwrap_or(DEFAULT_TOPIC);
+        return one("env", broker, vec![topic.into()], Place::Environment);
+    }
+    let written = file.mqtt_sources.as_deref().unwrap_or_default();
+    if !written.is_empty() {
+        let at = At::key("mqttSources");
+        let candidate = |(index, source): (usize, &file::Source)| Candidate {
+            written: source.clone(),
+            at: Place::Section(at.index(index)),
+        };
+        return written.iter().enumerate().map(candidate).collect();
+    }
+    let legacy = file.mqtt.as_ref();
+    if let Some(broker) = legacy.and_then(|it| it.broker.as_deref()).filter(|it| !it.is_empty()) {
+        let topic = legacy.and_then(|it| it.topic.clone()).filter(|topic| !topic.is_empty());
+        let topics = topic.into_iter().chain([DEFAULT_TOPIC.into()]).collect();
+        return one("default", broker, topics, Place::Legacy);
+    }
+    if judge.written.dialect == Dialect::CoreScope && !broker {
+        return one("local", "mqtt://localhost:1883", vec![DEFAULT_TOPIC.into()], Place::Nowhere);
+    }
+    Vec::new()
+}
+
+/// The URL of a source, which is none of our own listeners.
+fn address(
+    judge: &Judge<'_>,
+    candidate: &Candidate,
+    binds: &[SocketAddr],
+) -> Result<BrokerUrl, Error> {
+    let blame = candidate.at.of("broker");
+    let Some(written) = candidate.written.broker.as_deref() else {
+        return Err(judge.blame(&blame, "is missing; give it the URL, such as mqtt://host:1883"));
+    };
+    let url = url::parse(written).map_err(|what| judge.blame(&blame, what))?;
+    let (host, port) = (&url.host, url.port);
+    if let Some(bind) = binds.iter().find(|bind| judge.machine.reaches(**bind, host, port)) {
+        let what = format!(
+            "{host}:{port} is our own listener on {bind}; remove this source, what is published \
+             there is taken in anyway"
+        );
+        return Err(judge.blame(&blame, what));
+    }
+    let meant_as_topic = !matches!(url.path.as_str(), "" | "/");
+    if url.scheme == Scheme::Tcp && meant_as_topic && judge.written.dialect == Dialect::Toml {
+        let what = "has a path, which means nothing there; put topics into topics";
+        return Err(judge.blame(&blame, what));
+    }
+    Ok(url)
+}
+
+/// The name, or host and port where there is none; one that is taken gets a number.
+fn unique(candidate: &Candidate, url: &BrokerUrl, taken: &[String]) -> String {
+    let written = candidate.written.name.as_deref().unwrap_or_default().trim();
+    let name = match written.replace(char::is_control, "?") {
+        name if name.is_empty() => format!("{}:{}", url.host, url.port),
+        name => name,
+    };
+    let mut numbered = (2..).map(|number| format!("{name}-{number}"));
+    let is_free = |name: &String| !taken.contains(name);
+    Some(name.clone()).filter(is_free).or_else(|| numbered.find(is_free)).unwrap_or(name)
+}
+
+fn source(
+    judge: &mut Judge<'_>,
+    candidate: &Candidate,
+    url: BrokerUrl,
+    name: String,
+) -> Result<Source, Error> {
+    let topics = filters(judge, candidate)?;
+    let (username, password) = login(judge, candidate, &url)?;
+    let written = &candidate.written;
+    let upper = |text: &str| text.trim().to_uppercase();
+    let regions = written.iata_filter.iter().flatten().map(|region| upper(region));
+    let region = written.region.as_deref().map(upper);
+    Ok(Source {
+        name,
+        host: url.host,
+        port: url.port,
+        username,
+        password,
+        topics,
+        iata_filter: regions.filter(|region| !region.is_empty()).collect(),
+        region: region.filter(|region| !region.is_empty()),
+        persistent_session: written.persistent_session.unwrap_or(true),
+    })
+}
+
+/// The topic filters; one that cannot be one is an error, and in CoreScope's mode left out.
+fn filters(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Vec<String>, Error> {
+    let mut filters = Vec::new();
+    for filter in candidate.written.topics.iter().flatten() {
+        let filter = filter.trim();
+        match topics::fault(filter) {
+            None => filters.push(filter.to_owned()),
+            Some(fault) => {
+                judge.complain(&candidate.at.of("topics"), &format!("{filter:?} {fault}"))?;
+            }
+        }
+    }
+    if filters.is_empty() {
+        filters.push(DEFAULT_TOPIC.into());
+    }
+    Ok(topics::merged(&filters))
+}
+
+/// User name and password. Those of the URL go over the keys beside it, as in CoreScope's MQTT
+/// library; in our own file it is an error to give both.
+fn login(
+    judge: &mut Judge<'_>,
+    candidate: &Candidate,
+    url: &BrokerUrl,
+) -> Result<(Option<String>, Option<Secret>), Error> {
+    let (written, at) = (&candidate.written, &candidate.at);
+    let named = written.username.clone().filter(|name| !name.is_empty());
+    let mut password = written.password.clone().filter(|secret| !secret.reveal().is_empty());
+    if let Some(file) = written.password_file.as_deref().filter(|file| !file.is_empty()) {
+        if password.is_some() {
+            let what = "is given beside password; keep one of the two";
+            return Err(judge.blame(&at.of("passwordFile"), what));
+        }
+        password = Some(from_file(judge, &at.of("passwordFile"), file)?);
+    }
+    if url.username.is_some() && (named.is_some() || password.is_some()) {
+        let key = if named.is_some() { "username" } else { "password" };
+        let what = "is given in the URL as well, and the URL counts; keep one of the two";
+        judge.complain(&at.of(key), what)?;
+    }
+    let (name, password) = match url.username.clone() {
+        Some(name) => (Some(name), url.password.clone().or(password)),
+        None => (named, password),
+    };
+    if name.is_none() && password.is_some() {
+        // MQTT-3.1.2-22.
+        let what = "is given without username, and MQTT has no such login; add username";
+        judge.complain(&at.of("password"), what)?;
+        return Ok((None, None));
+    }
+    Ok((name, password))
+}
+
+/// The first line of a file, without the end of the line.
+fn from_file(judge: &Judge<'_>, blame: &Blame, file: &str) -> Result<Secret, Error> {
+    let path = judge.beside(file);
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let reason = in_words(&error);
+        let what =
+            format!("cannot read {}: {reason}; name a file that can be read", path.display());
+        judge.blame(blame, what)
+    })?;
+    match text.lines().next().unwrap_or_default() {
+        "" => {
+            let what = format!("{} is empty; write the password into it", path.display());
+            Err(judge.blame(blame, what))
+        }
+        password => Ok(Secret::new(password)),
+    }
+}

@@ -1,0 +1,159 @@
+//! Files of our own that do not load, and the one line that says why.
+
+use super::{line, toml};
+
+#[test]
+fn what_is_wrong_in_broker_toml_is_one_line_with_the_place_and_the_way_out() {
+    let cases = [
+        ("dbpath = 'x'", "broker.toml:1: dbpath: unknown key; did you mean dbPath"),
+        (
+            "\n[retention]\nnodeDay = 3",
+            "broker.toml:3: retention.nodeDay: unknown key; did you mean nodeDays",
+        ),
+        (
+            "[web]\nhashChannels = []",
+            "broker.toml:2: web.hashChannels: unknown key here; it belongs to the top of the \
+             file, above the first [table]",
+        ),
+        (
+            "apiKey = 'hunter2'",
+            "broker.toml:1: apiKey: unknown key; remove it, `meshbox config example` shows every \
+             key",
+        ),
+        ("[mqtt]\nbroker = 'b'", "broker.toml:1: mqtt: unknown key; did you mean mqttSources"),
+        ("a = = 1", "broker.toml:1: not TOML: extra `=`, expected nothing"),
+        (
+            "dbPath = 7",
+            "broker.toml:1: dbPath: must be a string, and is a whole number; put it in double \
+             quotes",
+        ),
+        (
+            "commitIntervalMs = '5'",
+            "broker.toml:1: commitIntervalMs: must be a whole number, and is a string; take the \
+             quotes away",
+        ),
+        (
+            "ingestBufferSize = 1.5",
+            "broker.toml:1: ingestBufferSize: must be a whole number, and is a fractional number; \
+             leave the fraction out",
+        ),
+        (
+            "validateSignatures = 'no'",
+            "broker.toml:1: validateSignatures: must be true or false, and is a string; write \
+             true or false, without quotes",
+        ),
+        (
+            "hashChannels = '#test'",
+            "broker.toml:1: hashChannels: must be a list, and is a string; put it in [ ]",
+        ),
+        (
+            "hashChannels = [\n  '#a',\n  3,\n]",
+            "broker.toml:3: hashChannels[1]: must be a string, and is a whole number; put it in \
+             double quotes",
+        ),
+        (
+            "[mqttSources]\nbroker = 'b'",
+            "broker.toml:1: mqttSources: must be a list, and is a table; write it as a list, in \
+             TOML with double brackets: [[…]]",
+        ),
+        (
+            "broker = 'b'",
+            "broker.toml:1: broker: must be a table, and is a string; give it keys of its own, \
+             `meshbox config example` shows them",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'a'\n[[mqttSources]]\nname = 'x'",
+            "broker.toml:3: mqttSources[1].broker: is missing; give it the URL, such as \
+             mqtt://host:1883",
+        ),
+        (
+            "[[mqttSources]]\n\nbroker = 'htp://u:hunter2@b'",
+            "broker.toml:3: mqttSources[0].broker: \"htp://\" is no kind of broker; use mqtt://, \
+             mqtts://, ws:// or wss://",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'mqtt://b/meshcore/#'",
+            "broker.toml:2: mqttSources[0].broker: has a path, which means nothing there; put \
+             topics into topics",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\ntopics = ['meshcore#']",
+            "broker.toml:3: mqttSources[0].topics: \"meshcore#\" has a # that is not its whole \
+             last level; write it as meshcore/#",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\npassword = 'hunter2'",
+            "broker.toml:3: mqttSources[0].password: is given without username, and MQTT has no \
+             such login; add username",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'mqtt://u:p@b'\nusername = 'u'",
+            "broker.toml:3: mqttSources[0].username: is given in the URL as well, and the URL \
+             counts; keep one of the two",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\npassword = 4711",
+            "broker.toml:3: mqttSources[0].password: must be a string, and is a whole number; put \
+             it in double quotes",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'mqtt://localhost'",
+            "broker.toml:2: mqttSources[0].broker: localhost:1883 is our own listener on \
+             0.0.0.0:1883; remove this source, what is published there is taken in anyway",
+        ),
+        (
+            "[[broker.listeners]]\nbind = 'localhost:1883'",
+            "broker.toml:2: broker.listeners[0].bind: \"localhost:1883\" is no address:port; \
+             write it as 0.0.0.0:1883, 127.0.0.1:1883 or [::]:1883",
+        ),
+        (
+            "[[broker.listeners]]\n[[broker.listeners]]\naccess = 'local'",
+            "broker.toml:2: broker.listeners[1].bind: 0.0.0.0:1883 is taken by a listener above; \
+             give each its own port",
+        ),
+        (
+            "[[broker.listeners]]\naccess = 'acounts'",
+            "broker.toml:2: broker.listeners[0].access: is not one of anyone, lan, local, \
+             accounts; use one of these, perhaps \"accounts\"",
+        ),
+        (
+            "[[broker.listeners]]\ntransport = 'wss'",
+            "broker.toml:1: broker.listeners[0]: wss has no port of its own; give bind an \
+             address:port",
+        ),
+        (
+            "contentHash = 'md5'",
+            "broker.toml:1: contentHash: is not one of firmware, corescope-2026-04; use one of \
+             these",
+        ),
+        (
+            "ingestBufferSize = 0",
+            "broker.toml:1: ingestBufferSize: 0 is too small; use 1 to 10000000",
+        ),
+        (
+            "commitIntervalMs = 60001",
+            "broker.toml:1: commitIntervalMs: 60001 is too large; use 1 to 60000",
+        ),
+        (
+            "ingestBufferMB = 99999999999999999999",
+            "broker.toml:1: ingestBufferMB: 9223372036854775807 is too large; use 1 to 2047",
+        ),
+        (
+            "[channelKeys]\nx = 'ab'",
+            "broker.toml:2: channelKeys.x: has 2 hex digits; a channel key has 32 or 64",
+        ),
+        (
+            "[channelKeys]\n'my club' = 'secret'",
+            "broker.toml:2: channelKeys.\"my club\": is not hex; a channel key has 32 or 64 hex \
+             digits",
+        ),
+        (
+            "[web]\naccess = 'open'",
+            "broker.toml:2: web.access: is not one of anyone, lan, local, accounts; use one of \
+             these",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(line(toml(text)), expected, "in\n{text}");
+    }
+}

@@ -1,0 +1,98 @@
+//! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
+
+use super::error::Error;
+use super::judge::Judge;
+use super::listeners;
+use super::tree::{At, Dialect};
+
+/// Where the page will listen.
+const WEB_BIND: &str = "0.0.0.0:8080";
+
+/// Judges the values and notes what has no effect.
+pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
+    let mode = judge.written.file.foreign_adverts.as_ref().and_then(|it| it.mode.as_deref());
+    let at = At::key("foreignAdverts").then("mode");
+    judge.word(&at, mode, &[("flag", ()), ("drop", ())], ())?;
+    web(judge)?;
+    settings(judge);
+    for key in retention(judge) {
+        judge.notes.push(format!("retention.{key}: not built yet, only nodes age"));
+    }
+    let file = &judge.written.file;
+    let uplinks = file.uplinks.iter().flatten().enumerate().map(|(index, uplink)| {
+        let preset = uplink.preset.as_deref().unwrap_or("no preset");
+        format!("uplinks[{index}] {preset:?}: not built yet, nothing is passed on")
+    });
+    let sources = file.mqtt_sources.iter().flatten().enumerate();
+    let stalls = sources.filter(|(_, source)| source.stall_sec.is_some()).map(|(index, _)| {
+        format!("mqttSources[{index}].stallSec: not built yet, silence alone ends no connection")
+    });
+    judge.notes.extend(uplinks.chain(stalls));
+    Ok(())
+}
+
+/// The page is on by default, and in CoreScope's mode only if the file has a `web` section.
+fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
+    let section = judge.written.file.web.as_ref();
+    let by_itself = judge.written.dialect == Dialect::Toml || section.is_some();
+    let at = At::key("web");
+    listeners::access(judge, &at, section.and_then(|it| it.access.as_deref()))?;
+    let bind = section.and_then(|it| it.bind.as_deref()).unwrap_or(WEB_BIND);
+    let bind = listeners::address(judge, &at.then("bind"), bind)?;
+    if section.and_then(|it| it.enabled).unwrap_or(by_itself) {
+        judge.notes.push(format!("web: not built yet, nothing listens on {bind}"));
+    }
+    Ok(())
+}
+
+/// The keys of `retention` that are given, besides `nodeDays`.
+fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
+    let Some(written) = &judge.written.file.retention else { return Vec::new() };
+    let given = [
+        ("observerDays", written.observer_days.is_some()),
+        ("metricsDays", written.metrics_days.is_some()),
+        ("packetDays", written.packet_days.is_some()),
+        ("clientRxDays", written.client_rx_days.is_some()),
+        ("maxDbMB", written.max_db_mb.is_some()),
+    ];
+    given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+}
+
+/// Settings that each stand alone.
+fn settings(judge: &mut Judge<'_>) {
+    let file = &judge.written.file;
+    let broker = file.broker.clone().unwrap_or_default();
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let on = |flag: Option<bool>| flag == Some(true);
+    // CoreScope's server alone reads these two; beside it they are its business.
+    let hides = judge.written.dialect == Dialect::Toml;
+    let given = [
+        ("nodeKeys", some(&file.node_keys), "no peer-encrypted packet is opened"),
+        ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
+        ("db", file.db.is_some(), "the file is not vacuumed"),
+        ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
+        ("geo_filter", file.geo_filter.is_some(), "adverts from everywhere are taken"),
+        ("foreignAdverts", file.foreign_adverts.is_some(), "adverts from everywhere are taken"),
+        (
+            "clientRxCoverage",
+            file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled)),
+            "no coverage reports are taken",
+        ),
+        (
+            "neighborEdgesMaxAgeDays",
+            file.neighbor_edges_max_age_days.is_some(),
+            "no neighbour edges are kept",
+        ),
+        ("observerBlacklist", some(&file.observer_blacklist), "every observer is taken"),
+        ("observerIATAWhitelist", some(&file.observer_iata_whitelist), "every region is taken"),
+        ("nodeBlacklist", hides && some(&file.node_blacklist), "nothing is hidden"),
+        ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
+        ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
+        ("broker.allowTopics", some(&broker.allow_topics), "only meshcore/ is served"),
+        ("broker.strict", on(broker.strict), "a forbidden publish is counted and ignored"),
+        ("broker.bindFirstKey", on(broker.bind_first_key), "there are no accounts"),
+    ];
+    let notes = given.into_iter().filter(|(_, given, _)| *given);
+    let notes = notes.map(|(key, _, effect)| format!("{key}: not built yet, {effect}"));
+    judge.notes.extend(notes.collect::<Vec<_>>());
+}
