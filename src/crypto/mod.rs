@@ -4,6 +4,8 @@
 
 pub mod advert;
 pub mod channel;
+mod cipher;
+pub mod peer;
 pub mod scope;
 
 use hmac::{Hmac, KeyInit};

@@ -8,13 +8,11 @@ mod text;
 
 pub use text::GroupText;
 
-use super::{Mac, copy_start, keyed_mac, name_key};
+use super::cipher::Cipher;
+use super::name_key;
 
 use std::collections::BTreeMap;
 
-use aes::cipher::{Array, BlockCipherDecrypt, KeyInit};
-use aes::{Aes128Dec, Block};
-use hmac::Mac as _;
 use sha2::{Digest, Sha256};
 
 /// Every channel key we have, indexed by channel hash, in a fixed order: of two that fit, the one
@@ -27,9 +25,7 @@ pub struct Keyring {
 #[derive(Clone)]
 struct Key {
     channel: String,
-    cipher: [u8; 16],
-    /// One prepared HMAC state, so that the key is taken in once and not for every message.
-    mac: Mac,
+    cipher: Cipher,
 }
 
 /// A GRP_TXT or GRP_DATA as it is on air, without its channel hash byte.
@@ -127,7 +123,10 @@ impl Keyring {
         }
         let mut ring = Self::empty();
         for (channel, key) in entries.into_iter().rev() {
-            ring.by_hash.entry(channel_hash(&key)).or_default().push(Key::new(channel, &key));
+            ring.by_hash
+                .entry(channel_hash(&key))
+                .or_default()
+                .push(Key { channel, cipher: Cipher::new(&key) });
         }
         Ok(ring)
     }
@@ -160,7 +159,7 @@ impl Keyring {
         }
         self.candidates(sealed.channel_hash)
             .find_map(|key| {
-                let content = parse(&key.decrypt(sealed)?)?;
+                let content = parse(&key.cipher.open(sealed.mac, sealed.ciphertext)?)?;
                 Some(Opened::With { channel: key.channel.clone(), content })
             })
             .unwrap_or(Opened::Failed)
@@ -174,7 +173,7 @@ impl Keyring {
 /// The built-in `Public` key alone.
 impl Default for Keyring {
     fn default() -> Self {
-        let public = Key::new(PUBLIC.to_owned(), &PUBLIC_KEY);
+        let public = Key { channel: PUBLIC.to_owned(), cipher: Cipher::new(&PUBLIC_KEY) };
         Self { by_hash: BTreeMap::from([(channel_hash(&PUBLIC_KEY), vec![public])]) }
     }
 }
@@ -188,28 +187,6 @@ impl std::fmt::Debug for Keyring {
 
 /// How CoreScope spells the built-in channel.
 const PUBLIC: &str = "Public";
-
-impl Key {
-    fn new(channel: String, key: &[u8]) -> Self {
-        let mut cipher = [0; 16];
-        copy_start(&mut cipher, key);
-        Self { channel, cipher, mac: keyed_mac(key) }
-    }
-
-    /// The plaintext, if the MAC holds and there are whole blocks; the MAC comes first, as in the
-    /// firmware's `Utils::MACThenDecrypt`.
-    fn decrypt(&self, sealed: Sealed<'_>) -> Option<Vec<u8>> {
-        let mac = self.mac.clone().chain_update(sealed.ciphertext);
-        mac.verify_truncated_left(&sealed.mac).ok()?;
-        let mut plain = sealed.ciphertext.to_vec();
-        let (blocks, rest) = Block::slice_as_chunks_mut(&mut plain);
-        if !rest.is_empty() {
-            return None;
-        }
-        Aes128Dec::new(&Array(self.cipher)).decrypt_blocks(blocks);
-        Some(plain)
-    }
-}
 
 impl<T> Opened<T> {
     /// CoreScope's `decryptionStatus`.

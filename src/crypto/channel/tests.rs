@@ -1,7 +1,9 @@
 use super::*;
+use crate::crypto::keyed_mac;
 
-use aes::Aes128;
-use aes::cipher::BlockCipherEncrypt;
+use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
+use aes::{Aes128, Block};
+use hmac::Mac as _;
 
 fn ring(keys: &[(&str, &[u8])]) -> Keyring {
     Keyring::new(keys.iter().map(|(name, key)| ((*name).to_owned(), key.to_vec()))).unwrap()
