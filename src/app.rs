@@ -145,6 +145,8 @@ impl Hub {
                 counters: Arc::clone(&counters),
                 data_dir: control::data_dir(&config.db_path).to_owned(),
                 shutdown: shutdown.child_token(),
+                random: bridge::Random::system(),
+                limits: bridge::Limits::default(),
             },
         );
         let control = Server::start(&config.db_path, Arc::clone(&health))?;
@@ -171,8 +173,8 @@ impl Hub {
     ///
     /// # Errors
     /// [`Unfinished`] when the database did not take everything by the deadline.
-    pub async fn stop(self, deadline: Instant) -> Result<(), Unfinished> {
-        self.bridge.quiesce().await;
+    pub async fn stop(mut self, deadline: Instant) -> Result<(), Unfinished> {
+        self.bridge.quiesce(deadline).await;
         self.broker.quiesce().await;
         let pipeline = self.pipeline;
         let stored = deadline.checked_sub(FAREWELL).unwrap_or(deadline);

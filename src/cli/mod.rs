@@ -2,12 +2,14 @@
 //!
 //! Exit codes: 0 fine, 1 the thing asked about is wrong, 2 the arguments are.
 
+pub mod check;
+pub mod config;
 pub mod log;
 pub mod replay;
 pub mod run;
 pub mod status;
 
-use crate::config::Config;
+use crate::config::{Config, env};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -33,10 +35,14 @@ struct Cli {
 enum Command {
     /// Run the hub (the default)
     Run(run::Args),
+    /// Judge the configuration, and say what it means; starts nothing
+    Check(check::Args),
     /// Feed recorded messages through the pipeline into a database, offline
     Replay(replay::Args),
     /// Ask the running hub how it is
     Status(status::Args),
+    /// The configuration itself
+    Config(config::Args),
 }
 
 /// Runs the command that the arguments ask for.
@@ -45,16 +51,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => run::run(&args),
-        Command::Replay(args) => replay::run(&args, &mut io::stdout()),
-        Command::Status(args) => status::run(&args, &mut io::stdout()),
-    };
-    result.unwrap_or_else(|error| {
+    run_command(cli.command.unwrap_or(Command::Run(cli.run))).unwrap_or_else(|error| {
         // Nothing can be done about a closed stderr.
         let _ = writeln!(io::stderr(), "meshbox: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+fn run_command(command: Command) -> anyhow::Result<ExitCode> {
+    let out = &mut io::stdout();
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args, &env::of_this_process, &working_dir()?, out),
+        Command::Replay(args) => replay::run(&args, out),
+        Command::Status(args) => status::run(&args, out),
+        Command::Config(args) => config::run(&args, out),
+    }
 }
 
 /// CoreScope's ingestor takes Go flags, so `-config FILE` and `-config=FILE` work as `--config` does.
@@ -68,8 +80,11 @@ fn single_dash(argument: OsString) -> OsString {
 
 /// Loads the configuration as the environment and the working directory have it.
 fn load_config(file: Option<&Path>) -> anyhow::Result<Config> {
-    let here = std::env::current_dir().context("cannot tell the working directory")?;
-    Ok(Config::load(file, &|name| std::env::var(name).ok(), &here)?)
+    Ok(Config::load(file, &env::of_this_process, &working_dir()?)?)
+}
+
+fn working_dir() -> anyhow::Result<PathBuf> {
+    std::env::current_dir().context("cannot tell the working directory")
 }
 
 /// The database to work on: the one that was named, else the configured one.

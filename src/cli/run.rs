@@ -3,7 +3,7 @@
 use super::{load_config, log};
 use crate::app::{Hub, STOP_WITHIN, tell_systemd};
 use crate::clock::Clock;
-use crate::config::{Config, Origin};
+use crate::config::Config;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
@@ -75,11 +75,7 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn announce_config(config: &Config) {
-    say(&match &config.origin {
-        Origin::Defaults => "config: built-in defaults (meshbox config example prints them)".into(),
-        Origin::Toml(path) => format!("config: {}", path.display()),
-        Origin::CoreScope(path) => format!("config: {} (CoreScope's)", path.display()),
-    });
+    say(&format!("config: {}", config.origin));
     for note in &config.notes {
         say(&format!("note: {note}"));
     }
