@@ -40,10 +40,13 @@ pub fn start(
     clock: Clock,
     counters: Arc<Counters>,
 ) -> std::io::Result<JoinHandle<()>> {
+    let mut counted = 0;
     let mismatches = Arc::clone(&counters);
     let record = move |message| {
         let record = recorder.record(message);
-        mismatches.origin_id_mismatches.add(recorder.take_origin_id_mismatches());
+        let so_far = recorder.origin_id_mismatches();
+        mismatches.origin_id_mismatches.add(so_far.saturating_sub(counted));
+        counted = so_far;
         record
     };
     let put = move |record| sink.put(record);
