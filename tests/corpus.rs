@@ -250,7 +250,9 @@ fn explain(d: &Difference<'_>) -> Option<&'static str> {
         (Payload::Advert(advert), "decoded_json") if advert.app_data.fields().is_none() => {
             APP_DATA_TRUNCATED
         }
-        (Payload::Advert(_), "decoded_json") if theirs["name"] != d.case.ours["decoded_json"]["name"] => {
+        (Payload::Advert(_), "decoded_json")
+            if theirs["name"] != d.case.ours["decoded_json"]["name"] =>
+        {
             NAME_CUT
         }
         (Payload::GroupText(group), "decoded_json" | "channel_hash")
@@ -266,11 +268,19 @@ const RESERVED_VERSION: &str = "a reserved version is not read (wire-protocol: f
 const NO_ROUTE: &str = "a TRACE without a route names no hops: its path holds SNRs";
 const NOT_PLAIN_TEXT: &str = "NOT_PLAIN_TEXT";
 const OTHER_CHANNEL: &str = "OTHER_CHANNEL";
-const APP_DATA_BEYOND_32: &str = "app data counts up to its 32nd byte, to read and to verify (firmware)";
-const APP_DATA_TRUNCATED: &str = "app data that ends before what its flags promise is not read (firmware)";
+const APP_DATA_BEYOND_32: &str =
+    "app data counts up to its 32nd byte, to read and to verify (firmware)";
+const APP_DATA_TRUNCATED: &str =
+    "app data that ends before what its flags promise is not read (firmware)";
 const NAME_CUT: &str = "a name is cut between characters, not within one";
 
 fn show(d: &Difference<'_>) -> String {
     let x = |v: &Value| v.get(d.field).map(ToString::to_string).unwrap_or_default();
-    format!("{}\n  {}\n   later {}\n   ours  {}", d.case.raw_hex, d.field, x(&d.case.later), x(&d.case.ours))
+    format!(
+        "{}\n  {}\n   later {}\n   ours  {}",
+        d.case.raw_hex,
+        d.field,
+        x(&d.case.later),
+        x(&d.case.ours)
+    )
 }
