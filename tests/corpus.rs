@@ -9,7 +9,7 @@ use crate::support::reference;
 use meshbox::crypto::channel::{Keyring, channel_hash, hashtag_key};
 use meshbox::crypto::scope::Regions;
 use meshbox::packet::hash::{Digest, Formula};
-use meshbox::packet::{Frame, Packet, Payload, Undecodable, hex};
+use meshbox::packet::{Frame, Packet, Payload, TransportCodes, Undecodable, hex};
 use meshbox::record::{Reading, Rules, signature_is_good};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -139,7 +139,7 @@ fn read(raw_hex: &str, rules: &Rules) -> Value {
         "path_json": serde_json::from_str::<Value>(&reading.path_json()).unwrap(),
         "hash_size": packet.hash_size().unwrap_or(0),
         "decoded_json": reading.decoded(),
-        "transport_codes": packet.transport.map(|codes| codes.wire_hex()),
+        "transport_codes": packet.transport.map(TransportCodes::wire_hex),
         "channel_hash": reading.channel_column(),
         "from_pubkey": reading.from_pubkey(),
         "signature_valid": reading.signature_valid(),

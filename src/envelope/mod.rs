@@ -1,10 +1,39 @@
 //! What publishers really send: topic rules, and the JSON around a packet or a status.
 //!
 //! [`read`] turns a topic and a payload into an [`Envelope`], or says by name why it is none.
-//! Pure: no clock, no log; the sources are `original-behaviour.md` §4–§6 and the forms that
-//! deployed uploaders send.
+//! Pure: no clock, no log, no panic. The rules are those of CoreScope's ingestor (April 2026 with
+//! the changes of July 2026); the forms are those that deployed uploaders send. The payload decides,
+//! not the topic: whatever carries a non-empty `raw` text is a packet, also on a topic that nobody
+//! has heard of.
+//!
+//! Where this room deliberately does better than CoreScope:
+//! - the first *usable* spelling of a value counts (`SNR`, then `snr`), and a `null` in `stats` does
+//!   not hide the value beside it; CoreScope stops at the first spelling that exists;
+//! - NaN and infinities are no numbers, an empty text is no text, scores are whole;
+//! - topics whose second part is no region (`meshcore/client/…`, `meshcore/message/…`) give none,
+//!   and the token in `meshrank/uplink/TOKEN/KEY/…` is not taken for an observer;
+//! - a status without a key makes no observer with an empty name; `packets_received` and `recv`
+//!   count as `packets_recv`; a lone surrogate or a broken byte costs one character.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod companion;
+mod json;
+mod number;
+mod packet;
+mod stamp;
+mod status;
+mod topic;
+mod unread;
+
+pub use companion::{Companion, CompanionTo};
+pub use packet::Heard;
+pub use stamp::Stamp;
+pub use status::{About, Status};
+pub use unread::Unread;
 
 use crate::message::Message;
+use json::Scalar;
+use topic::{Kind, Topic};
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,144 +57,71 @@ pub struct Observer {
     pub iata: Option<String>,
 }
 
-/// A packet as an observer reports it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
-    /// `None` when the topic has no key.
-    pub observer: Option<Observer>,
-    /// `raw` as sent: hex in any case, perhaps with white space, perhaps no hex at all.
-    pub raw: String,
-    /// Signal-to-noise ratio in dB; always finite.
-    pub snr_db: Option<f64>,
-    /// Signal strength in dBm; always finite.
-    pub rssi_dbm: Option<f64>,
-    /// The uploader's own score, rounded.
-    pub score: Option<i64>,
-    /// `rx` or `tx`, as sent.
-    pub direction: Option<String>,
-    /// The message's own clock.
-    pub stamp: Option<Stamp>,
-    /// True when `origin_id` names another key than the topic; the topic wins.
-    pub origin_id_differs: bool,
-}
-
-/// What an observer says of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Status {
-    /// Who says it; a status without a key is no envelope.
-    pub observer: Observer,
-    /// True for `status: "offline"`: a will, or a farewell. Not activity.
-    pub offline: bool,
-    /// True for a copy from a retained store. Not activity.
-    pub retained: bool,
-    /// Everything else, each `None` when absent.
-    pub about: About,
-    /// The message's own clock.
-    pub stamp: Option<Stamp>,
-    /// True when `origin_id` names another key than the topic; the topic wins.
-    pub origin_id_differs: bool,
-}
-
-/// The metadata and statistics of a status message.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct About {
-    /// Board.
-    pub model: Option<String>,
-    /// Firmware version.
-    pub firmware: Option<String>,
-    /// Uploader and version.
-    pub client_version: Option<String>,
-    /// `frequency MHz,bandwidth kHz,spreading factor,coding rate`.
-    pub radio: Option<String>,
-    /// Whether the observer relays.
-    pub can_relay: Option<bool>,
-    /// Battery in millivolts.
-    pub battery_mv: Option<i64>,
-    /// Uptime in seconds.
-    pub uptime_secs: Option<i64>,
-    /// Noise floor in dBm.
-    pub noise_floor_dbm: Option<f64>,
-    /// Time spent sending, in seconds.
-    pub tx_air_secs: Option<i64>,
-    /// Time spent receiving, in seconds.
-    pub rx_air_secs: Option<i64>,
-    /// Receive errors.
-    pub recv_errors: Option<i64>,
-    /// Packets sent.
-    pub packets_sent: Option<i64>,
-    /// Packets received (`packets_recv`, `packets_received` or `recv`).
-    pub packets_recv: Option<i64>,
-}
-
-impl About {
-    /// Whether nothing at all was said.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// A companion bridge's message (`meshcore/message/channel/…`, `meshcore/message/direct/…`).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Companion {
-    /// Where it was said.
-    pub to: CompanionTo,
-    /// The text before the first `": "` at byte 1–49, else empty.
-    pub sender: String,
-    /// The whole text, as sent; never empty.
-    pub text: String,
-    /// `sender_timestamp` as sent, any JSON type.
-    pub sender_timestamp: Option<serde_json::Value>,
-    /// Signal-to-noise ratio in dB; always finite.
-    pub snr_db: Option<f64>,
-    /// Signal strength in dBm; always finite.
-    pub rssi_dbm: Option<f64>,
-    /// The uploader's own score, rounded.
-    pub score: Option<i64>,
-    /// `rx` or `tx`, as sent.
-    pub direction: Option<String>,
-}
-
-/// Where a companion bridge's message was said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CompanionTo {
-    /// A channel, by index (`channel_idx`, else the topic's last segment).
-    Channel(String),
-    /// A direct message.
-    Direct,
-}
-
-/// A publisher's own time stamp. It never dates a row; it only tells how wrong a clock is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Milliseconds since the Unix epoch, a zone-less time read as UTC.
-    pub at_ms: i64,
-    /// True when the text carried a zone (`Z` or an offset).
-    pub zoned: bool,
-}
-
-/// Why a message is no envelope. Every name is a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
-    /// The payload is not JSON.
-    #[error("the payload is not JSON")]
-    NotJson,
-}
-
-impl Unread {
-    /// The reason's name in the counters.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotJson => "not_json",
-        }
-    }
-}
-
 /// Reads a message. `default_iata` is the source's region, used where neither payload nor topic
 /// has one.
 ///
 /// # Errors
 /// The named reason why there is nothing to store.
 pub fn read(message: &Message, default_iata: Option<&str>) -> Result<Envelope, Unread> {
-    let _ = (message, default_iata);
-    Err(Unread::NotJson)
+    let context =
+        Context { topic: Topic::of(&message.topic), default_iata, retained: message.retained };
+    if context.topic.kind == Kind::Silent {
+        return Err(Unread::BridgeEvent);
+    }
+    if message.payload.is_empty() {
+        return Err(Unread::EmptyPayload);
+    }
+    let read = match context.read(&message.payload) {
+        // Most payloads are sound, so soundness is not looked at before it is missed.
+        Err(Unread::NotJson) => match json::mended(&message.payload) {
+            Some(mended) => context.read(mended.as_bytes()),
+            None => Err(Unread::NotJson),
+        },
+        read => read,
+    };
+    read.map_err(|unread| context.topic.kind.excuse(unread))
 }
+
+/// What a reader needs to know beside the payload.
+#[derive(Debug)]
+struct Context<'a> {
+    topic: Topic<'a>,
+    default_iata: Option<&'a str>,
+    retained: bool,
+}
+
+impl Context<'_> {
+    fn read(&self, payload: &[u8]) -> Result<Envelope, Unread> {
+        match self.topic.kind {
+            Kind::Status => status::read(self, payload).map(Envelope::Status),
+            Kind::Channel(_) | Kind::Direct => match packet::read(self, payload) {
+                Err(Unread::NoRaw | Unread::RawNotText) => {
+                    companion::read(self, payload).map(Envelope::Companion)
+                }
+                read => read.map(Envelope::Packet),
+            },
+            Kind::Silent | Kind::Other(_) => packet::read(self, payload).map(Envelope::Packet),
+        }
+    }
+
+    /// The topic's observer; `None` when the topic has no key.
+    fn observer(&self, origin: &Scalar<'_>, region: &Scalar<'_>) -> Option<Observer> {
+        let id = topic::canonical_key(self.topic.key?);
+        let named = [region.text(), self.topic.region, self.default_iata];
+        let iata = named.into_iter().flatten().map(str::trim).find(|r| !r.is_empty());
+        let name = origin.text().map(ToOwned::to_owned);
+        Some(Observer { id, name, iata: iata.map(str::to_uppercase) })
+    }
+
+    /// Whether `origin_id` is a key, and another one than the topic's.
+    fn origin_id_differs(&self, origin_id: &Scalar<'_>) -> bool {
+        let claimed = origin_id.text().map(str::trim).filter(|id| topic::is_key(id));
+        match (claimed, self.topic.key) {
+            (Some(claimed), Some(key)) => !claimed.eq_ignore_ascii_case(key),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ pub struct Unrecorded {
     pub reason: &'static str,
     /// The reason in words, with numbers, for the log; free of control characters.
     pub detail: String,
+    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], a region that is
+    /// filtered out): counted, not logged. False for bad input.
+    pub noise: bool,
 }
 
 /// What a record is made of, beside the message.
@@ -50,8 +53,8 @@ impl Recorder {
     pub fn record(&mut self, message: Message) -> Result<Record, Unrecorded> {
         match self.rows(&message) {
             Ok((observer, body)) => Ok(Record { message, observer, body }),
-            Err(Refusal { reason, detail }) => {
-                Err(Unrecorded { message: Box::new(message), reason, detail })
+            Err(Refusal { reason, detail, noise }) => {
+                Err(Unrecorded { message: Box::new(message), reason, detail, noise })
             }
         }
     }
@@ -113,7 +116,7 @@ fn pass_filter(source: Option<&SourceRules>, topic: &str) -> Result<(), Refusal>
         Some(region) => {
             let region: String = region.chars().take(16).collect();
             let detail = format!("region {region:?} is not in the source's iataFilter");
-            Err(Refusal::new(IATA_FILTERED, &detail))
+            Err(Refusal::noise(IATA_FILTERED, &detail))
         }
     }
 }

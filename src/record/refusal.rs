@@ -10,6 +10,8 @@ pub(super) struct Refusal {
     pub reason: &'static str,
     /// One line without control characters.
     pub detail: String,
+    /// True where there is simply nothing to store, and nothing is wrong.
+    pub noise: bool,
 }
 
 /// The topic's region is not one that the source's `iataFilter` names.
@@ -22,13 +24,19 @@ pub(super) const ADVERT_INVALID_POSITION: &str = "advert_invalid_position";
 impl Refusal {
     /// Control characters in `detail`, which may quote strangers, become `?` (CoreScope #1540).
     pub(super) fn new(reason: &'static str, detail: &str) -> Self {
-        Self { reason, detail: detail.replace(char::is_control, "?") }
+        Self { reason, detail: detail.replace(char::is_control, "?"), noise: false }
+    }
+
+    /// The same for what is as it should be and not for us.
+    pub(super) fn noise(reason: &'static str, detail: &str) -> Self {
+        Self { noise: true, ..Self::new(reason, detail) }
     }
 }
 
 impl From<Unread> for Refusal {
     fn from(unread: Unread) -> Self {
-        Self::new(unread.name(), &unread.to_string())
+        let noise = unread.is_noise();
+        Self { noise, ..Self::new(unread.name(), &unread.to_string()) }
     }
 }
 

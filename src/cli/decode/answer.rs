@@ -3,6 +3,7 @@
 
 use super::Fault;
 use crate::packet::hash::{Digest, Formula};
+use crate::packet::{Anomaly, TransportCodes};
 use crate::record::{Decoded, Reading, Rules};
 
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub(super) struct Answer<'a> {
 pub(super) fn of<'a>(raw_hex: &'a str, reading: &'a Reading<'a>, rules: &Rules) -> Answer<'a> {
     let (frame, packet) = (&reading.frame, &reading.packet);
     let hash = |formula| Digest::of(frame, formula).content_hash().to_string();
-    let anomalies: Vec<&str> = packet.anomalies().into_iter().map(|a| a.name()).collect();
+    let anomalies: Vec<&str> = packet.anomalies().into_iter().map(Anomaly::name).collect();
     Answer {
         raw_hex,
         ok: true,
@@ -40,7 +41,7 @@ pub(super) fn of<'a>(raw_hex: &'a str, reading: &'a Reading<'a>, rules: &Rules) 
         route_type: Some(packet.header.route.bits()),
         payload_type: Some(packet.header.payload_type.nibble()),
         payload_version: Some(packet.header.version),
-        transport_codes: packet.transport.map(|codes| codes.wire_hex()),
+        transport_codes: packet.transport.map(TransportCodes::wire_hex),
         path_json: Some(reading.hops()),
         hash: Some(hash(Formula::Firmware)),
         hash_2026_04: Some(hash(Formula::CoreScope202604)),

@@ -43,12 +43,12 @@ pub(super) fn write_fault(fault: &Fault<'_>, colours: bool, out: &mut dyn Write)
             let chars: Vec<char> = text.chars().collect();
             let (start, window) = window(&chars, error.at());
             let shown = window.iter().map(|c| if c.is_control() { '?' } else { *c }).collect();
-            (shown, " ".repeat(error.at() - start) + "^")
+            (shown, format!("{:1$}^", "", error.at() - start))
         }
         Fault::Bytes(bytes, error) => {
             let (start, window) = window(bytes, error.at());
             let shown = window.iter().map(|b| format!("{b:02X} ")).collect::<String>();
-            (shown, "   ".repeat(error.at() - start) + "^^")
+            (shown, format!("{:1$}^^", "", 3 * (error.at() - start)))
         }
     };
     writeln!(out, "    {}", paint.bytes(&shown))?;
@@ -71,7 +71,7 @@ fn write_line(line: &Line, paint: Paint, out: &mut dyn Write) -> io::Result<()> 
     let bytes = paint.bytes(&format!("{bytes:<16}"));
     let at = match line.bytes.len() {
         0 => paint.offset(&"   "),
-        _ => paint.offset(&format_args!("{:3}", line.at)).to_owned(),
+        _ => paint.offset(&format_args!("{:3}", line.at)),
     };
     writeln!(out, "  {at}  {name}  {bytes}  {}", line.meaning)?;
     if !inline {
