@@ -6,12 +6,12 @@
 
 use crate::support::reference;
 
-use meshbox::crypto::channel::{Keyring, hashtag_key};
+use meshbox::crypto::channel::{Keyring, channel_hash, hashtag_key};
 use meshbox::crypto::scope::Regions;
 use meshbox::packet::hash::{Digest, Formula};
-use meshbox::packet::{Frame, hex};
+use meshbox::packet::{Frame, Packet, Payload, TransportCodes, Undecodable, hex};
 use meshbox::record::{Reading, Rules, signature_is_good};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A packet, what they make of it, and what we make of it.
@@ -19,6 +19,7 @@ struct Case {
     raw_hex: String,
     original: Value,
     later: Value,
+    firmware: Option<String>,
     ours: Value,
 }
 
@@ -86,10 +87,34 @@ fn cases(name: &str, rules: &Rules) -> Option<Vec<Case>> {
 }
 
 fn case(line: &str, rules: &Rules) -> Case {
-    let line: Value = serde_json::from_str(line).unwrap();
+    let mut line: Value = serde_json::from_str(line).unwrap();
     let raw_hex = line.get("raw_hex").or(line.get("hex")).unwrap().as_str().unwrap().to_owned();
+    let firmware = line["fw_hash"].as_str().map(str::to_lowercase);
+    let [original, later] = ["original", "later"].map(|who| normalised(line[who].take()));
     let ours = read(&raw_hex, rules);
-    Case { original: line["original"].clone(), later: line["later"].clone(), raw_hex, ours }
+    Case { raw_hex, original, later, firmware, ours }
+}
+
+/// One shape for all files: `vectors.jsonl` has the decoded JSON as text, the path in one object,
+/// and says neither route nor scope.
+fn normalised(mut theirs: Value) -> Value {
+    let fields = theirs.as_object_mut().unwrap();
+    if let Some(path) = fields.remove("path") {
+        let text = fields["decoded_json"].as_str().unwrap();
+        let decoded = serde_json::from_str(text).unwrap();
+        fields.insert("decoded_json".into(), decoded);
+        fields.insert("path_json".into(), path["hops"].clone());
+        fields.insert("hash_size".into(), path["hashSize"].clone());
+    }
+    if let Some(codes) = fields.remove("transportCodes").filter(Value::is_object) {
+        fields.insert("transport_codes".into(), json!([codes["code1"], codes["code2"]]));
+    }
+    if fields.get("is_transport_scoped") == Some(&json!(true)) {
+        fields.entry("scope_name").or_insert(json!(""));
+    }
+    let accepted = fields.contains_key("decoded_json");
+    fields.insert("ok".into(), json!(accepted));
+    theirs
 }
 
 fn read(raw_hex: &str, rules: &Rules) -> Value {
@@ -114,7 +139,7 @@ fn read(raw_hex: &str, rules: &Rules) -> Value {
         "path_json": serde_json::from_str::<Value>(&reading.path_json()).unwrap(),
         "hash_size": packet.hash_size().unwrap_or(0),
         "decoded_json": reading.decoded(),
-        "transport_codes": packet.transport.map(|codes| codes.wire_hex()),
+        "transport_codes": packet.transport.map(TransportCodes::wire_hex),
         "channel_hash": reading.channel_column(),
         "from_pubkey": reading.from_pubkey(),
         "signature_valid": reading.signature_valid(),
@@ -142,23 +167,120 @@ fn compare(cases: &[Case]) -> BTreeMap<&'static str, usize> {
     named
 }
 
+/// Every field of `later` that ours does not equal, and those hashes of the others.
 fn differing_fields(case: &Case) -> Vec<&'static str> {
-    let fields = ["route_type","payload_type","payload_version","path_json","hash_size","transport_codes","decoded_json","channel_hash","from_pubkey","signature_valid","scope_name","ok","hash"];
-    fields.into_iter().filter(|f| !same(&case.later.get(*f).cloned().unwrap_or(Value::Null), &case.ours.get(*f).cloned().unwrap_or(Value::Null))).collect()
+    let (theirs, ours) = (&case.later, &case.ours);
+    if !same(&theirs["ok"], &ours["ok"]) {
+        return vec!["ok"];
+    }
+    if ours["ok"] == false {
+        return vec![];
+    }
+    let vector = theirs.get("route_type").is_none();
+    let unsaid = |field: &str| vector && NOT_IN_VECTORS.contains(&field);
+    let mut fields: Vec<&str> = COMPARED.to_vec();
+    fields.retain(|field| !unsaid(field) && !same(&theirs[*field], &ours[*field]));
+    if case.original["ok"] == true && case.original["hash"] != ours["hash_2026_04"] {
+        fields.push("hash_2026_04");
+    }
+    if case.firmware.as_ref().is_some_and(|hash| *hash != ours["hash"]) {
+        fields.push("fw_hash");
+    }
+    fields
 }
 
+const COMPARED: [&str; 12] = [
+    "hash",
+    "route_type",
+    "payload_type",
+    "payload_version",
+    "transport_codes",
+    "path_json",
+    "hash_size",
+    "decoded_json",
+    "channel_hash",
+    "from_pubkey",
+    "signature_valid",
+    "scope_name",
+];
+
+/// Fields that `vectors.jsonl` does not have.
+const NOT_IN_VECTORS: [&str; 7] = [
+    "route_type",
+    "payload_type",
+    "payload_version",
+    "channel_hash",
+    "from_pubkey",
+    "signature_valid",
+    "scope_name",
+];
+
+/// Equal as JSON; 12 and 12.0 are the same number.
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w))),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| same(v, w)))
+        }
         _ => a == b,
     }
 }
 
-fn explain(_: &Difference<'_>) -> Option<&'static str> { None }
+fn explain(d: &Difference<'_>) -> Option<&'static str> {
+    let bytes = hex::parse(&d.case.raw_hex).ok()?;
+    let frame = Frame::parse(&bytes).ok()?;
+    let packet = Packet::of(&frame);
+    let theirs = &d.case.later["decoded_json"];
+    Some(match (packet.payload, d.field) {
+        (Payload::Undecoded { why: Undecodable::Version(_), .. }, _) => RESERVED_VERSION,
+        (Payload::Undecoded { .. }, "path_json" | "hash_size") if frame.is_trace() => NO_ROUTE,
+        (Payload::Trace(trace), "path_json" | "hash_size" | "decoded_json")
+            if trace.route.is_empty() =>
+        {
+            NO_ROUTE
+        }
+        (Payload::Advert(advert), "decoded_json" | "signature_valid")
+            if !advert.beyond.is_empty() =>
+        {
+            APP_DATA_BEYOND_32
+        }
+        (Payload::Advert(advert), "decoded_json") if advert.app_data.fields().is_none() => {
+            APP_DATA_TRUNCATED
+        }
+        (Payload::Advert(_), "decoded_json")
+            if theirs["name"] != d.case.ours["decoded_json"]["name"] =>
+        {
+            NAME_CUT
+        }
+        (Payload::GroupText(group), "decoded_json" | "channel_hash")
+            if theirs["decryptionStatus"] == "decrypted" =>
+        {
+            let key = hashtag_key(theirs["channel"].as_str()?);
+            if channel_hash(&key) == group.channel_hash { NOT_PLAIN_TEXT } else { OTHER_CHANNEL }
+        }
+        _ => return None,
+    })
+}
+const RESERVED_VERSION: &str = "a reserved version is not read (wire-protocol: firmware drops it)";
+const NO_ROUTE: &str = "a TRACE without a route names no hops: its path holds SNRs";
+const NOT_PLAIN_TEXT: &str = "NOT_PLAIN_TEXT";
+const OTHER_CHANNEL: &str = "OTHER_CHANNEL";
+const APP_DATA_BEYOND_32: &str =
+    "app data counts up to its 32nd byte, to read and to verify (firmware)";
+const APP_DATA_TRUNCATED: &str =
+    "app data that ends before what its flags promise is not read (firmware)";
+const NAME_CUT: &str = "a name is cut between characters, not within one";
 
 fn show(d: &Difference<'_>) -> String {
     let x = |v: &Value| v.get(d.field).map(ToString::to_string).unwrap_or_default();
-    format!("{}\n  {}\n   later {}\n   ours  {}", d.case.raw_hex, d.field, x(&d.case.later), x(&d.case.ours))
+    format!(
+        "{}\n  {}\n   later {}\n   ours  {}",
+        d.case.raw_hex,
+        d.field,
+        x(&d.case.later),
+        x(&d.case.ours)
+    )
 }

@@ -7,7 +7,7 @@ use crate::support::reference;
 
 use assert_cmd::Command;
 use meshbox::crypto::channel::{channel_hash, hashtag_key};
-use meshbox::packet::{Packet, hex};
+use meshbox::packet::{Packet, Payload, Undecodable, hex};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Map, Value, json};
@@ -34,18 +34,22 @@ impl Difference {
 
     /// A column of their row; null where they have no such row.
     fn theirs(&self, column: &str) -> &Value {
-        self.theirs.as_ref().map_or(&Value::Null, |row| &row[column])
+        column_of(self.theirs.as_ref(), column)
     }
 
     /// A column of our row; null where we have no such row.
     fn ours(&self, column: &str) -> &Value {
-        self.ours.as_ref().map_or(&Value::Null, |row| &row[column])
+        column_of(self.ours.as_ref(), column)
     }
 
     /// A column that says the same in both, of whichever row there is.
     fn either(&self, column: &str) -> &Value {
-        self.theirs.as_ref().or(self.ours.as_ref()).map_or(&Value::Null, |row| &row[column])
+        column_of(self.theirs.as_ref().or(self.ours.as_ref()), column)
     }
+}
+
+fn column_of<'a>(row: Option<&'a Map<String, Value>>, column: &str) -> &'a Value {
+    row.and_then(|row| row.get(column)).unwrap_or(&Value::Null)
 }
 
 impl std::fmt::Debug for Difference {
@@ -78,18 +82,19 @@ fn the_replay_agrees_with_corescope_of_july_2026() {
     assert_eq!(found, BTreeMap::from([]));
 }
 
-/// Differences of CoreScope's April from ours that July has mended as well, then those that both have.
+/// What differs from April alone, then what differs from both.
 fn explain_april(d: &Difference) -> Option<&'static str> {
-    let (theirs, ours) = (kind(d.theirs("decoded_json")), kind(d.ours("decoded_json")));
-    if d.is("transmissions", "decoded_json") && version(d) == 0 {
-        if theirs == "UNKNOWN" && ["GRP_DATA", "MULTIPART", "CONTROL", "RAW_CUSTOM"].contains(&ours)
-        {
+    let (theirs, ours) = (d.theirs("decoded_json"), d.ours("decoded_json"));
+    let read = bytes(d).and_then(|b| Packet::parse(&b).ok().map(|p| p.header.version == 0));
+    if d.is("transmissions", "decoded_json") && read == Some(true) {
+        let later = ["GRP_DATA", "MULTIPART", "CONTROL", "RAW_CUSTOM"];
+        if kind(theirs) == "UNKNOWN" && later.contains(&kind(ours)) {
             return Some("a payload type that April does not decode");
         }
-        if ours == "ACK" && d.ours("decoded_json")["ackLen"].is_number() {
+        if kind(ours) == "ACK" && ours["ackLen"].is_number() {
             return Some("April knows no extended ACK");
         }
-        if ours == "TRACE" && d.ours("decoded_json")["snrValues"].is_array() {
+        if kind(ours) == "TRACE" && ours["snrValues"].is_array() {
             return Some("April does not keep the SNRs of a TRACE");
         }
     }
@@ -104,59 +109,57 @@ fn explain_july(d: &Difference) -> Option<&'static str> {
     explain(d)
 }
 
-/// Differences from both.
+/// What differs from both.
 fn explain(d: &Difference) -> Option<&'static str> {
+    let bytes = bytes(d)?;
     match (d.table, d.column.as_str()) {
-        ("transmissions", "decoded_json" | "channel_hash") => explain_payload(d),
-        ("transmissions", "-") => refused(d.theirs("raw_hex").as_str()?),
-        ("observations", "-") => refused(d.theirs("_raw").as_str()?),
+        ("transmissions", "decoded_json" | "channel_hash") => explain_payload(d, &bytes),
+        ("transmissions" | "observations", "-") => match Packet::parse(&bytes) {
+            Err(error) => Some(error.name()),
+            Ok(packet) => match packet.payload {
+                Payload::Advert(advert) if !advert.beyond.is_empty() => Some(BEYOND_32),
+                _ => None,
+            },
+        },
         _ => None,
     }
 }
 
-fn explain_payload(d: &Difference) -> Option<&'static str> {
-    if version(d) != 0 {
-        return Some("a payload of another version is not decoded");
-    }
+fn explain_payload(d: &Difference, bytes: &[u8]) -> Option<&'static str> {
     let (theirs, ours) = (d.theirs("decoded_json"), d.ours("decoded_json"));
-    match (kind(theirs), kind(ours)) {
-        ("CHAN", "GRP_TXT") => {
-            let key = hashtag_key(theirs["channel"].as_str()?);
-            let named = theirs["channelHash"].as_u64().unwrap_or(0);
-            (u64::from(channel_hash(&key)) != named)
-                .then_some("a channel key is chosen by its channel hash")
+    match Packet::parse(bytes).ok()?.payload {
+        Payload::Undecoded { why: Undecodable::Version(_), .. } => {
+            Some("a payload of a reserved version is not read")
         }
-        ("ADVERT", "ADVERT") => explain_advert(theirs, ours),
+        Payload::Advert(advert) if !advert.beyond.is_empty() => Some(BEYOND_32),
+        Payload::Advert(advert) if advert.app_data.fields().is_none() => {
+            Some("app data that ends before what its flags promise is not read")
+        }
+        Payload::Advert(_) if theirs["name"] != ours["name"] => {
+            Some("a name is cut between characters, not within one")
+        }
+        Payload::GroupText(group) if kind(theirs) == "CHAN" => {
+            let key = hashtag_key(theirs["channel"].as_str()?);
+            Some(if channel_hash(&key) == group.channel_hash {
+                "a text of another type than 0 stays shut"
+            } else {
+                "a channel key is chosen by its channel hash"
+            })
+        }
         _ => None,
     }
 }
 
-fn explain_advert(theirs: &Value, ours: &Value) -> Option<&'static str> {
-    let mut fields: Vec<&String> =
-        theirs.as_object()?.keys().chain(ours.as_object()?.keys()).collect();
-    fields.retain(|f| theirs[*f] != ours[*f]);
-    fields.sort();
-    fields.dedup();
-    eprintln!("ADVERT {fields:?} {:?} {:?}", theirs["name"], ours["name"]);
-    None
-}
+const BEYOND_32: &str = "app data counts up to its 32nd byte, to read and to verify";
 
-/// Why a packet of theirs is no row of ours.
-fn refused(raw: &str) -> Option<&'static str> {
-    let bytes = hex::parse(raw).ok()?;
-    match Packet::parse(&bytes) {
-        Err(error) => Some(error.name()),
-        Ok(_) => None,
-    }
+/// The packet that the difference is about.
+fn bytes(d: &Difference) -> Option<Vec<u8>> {
+    let column = if d.table == "observations" { "_raw" } else { "raw_hex" };
+    hex::parse(d.either(column).as_str()?).ok()
 }
 
 fn kind(decoded: &Value) -> &str {
     decoded["type"].as_str().unwrap_or_default()
-}
-
-fn version(d: &Difference) -> u64 {
-    let version = if d.table == "observations" { "_version" } else { "payload_version" };
-    d.either(version).as_f64().unwrap_or_default() as u64
 }
 
 /// Runs `meshbox replay` over the recorded stream, with the recorded configuration and these keys.

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod config;
+pub mod decode;
 pub mod log;
 pub mod replay;
 pub mod run;
@@ -14,7 +15,7 @@ use crate::config::{Config, env};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Command {
     Run(run::Args),
     /// Judge the configuration, and say what it means; starts nothing
     Check(check::Args),
+    /// Take packets apart: a tree for people, or JSON
+    Decode(decode::Args),
     /// Feed recorded messages through the pipeline into a database, offline
     Replay(replay::Args),
     /// Ask the running hub how it is
@@ -63,6 +66,10 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args, &env::of_this_process, &working_dir()?, out),
+        Command::Decode(args) => {
+            let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            decode::run(&args, &mut io::stdin().lock(), out, colours)
+        }
         Command::Replay(args) => replay::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Config(args) => config::run(&args, out),

@@ -41,11 +41,18 @@ impl<'a> Reading<'a> {
         Decoded { packet: &self.packet, inside: &self.inside }
     }
 
-    /// The `path_json` column: a JSON array of upper-case hex hops.
+    /// The hops that the packet names, in upper-case hex.
+    pub fn hops(&self) -> Vec<String> {
+        self.packet.hops().map(|hop| format!("{:X}", Hex(hop))).collect()
+    }
+
+    /// The `path_json` column: the hops as a JSON array.
     pub fn path_json(&self) -> String {
-        let hops: Vec<String> =
-            self.packet.hops().map(|hop| format!("\"{:X}\"", Hex(hop))).collect();
-        format!("[{}]", hops.join(","))
+        // Hex digits need no escaping.
+        match self.hops().join("\",\"") {
+            none if none.is_empty() => "[]".to_owned(),
+            hops => format!("[\"{hops}\"]"),
+        }
     }
 
     /// The `channel_hash` column.

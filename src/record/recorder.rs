@@ -32,8 +32,8 @@ pub struct Unrecorded {
     pub reason: &'static str,
     /// The reason in words, with numbers, for the log; free of control characters.
     pub detail: String,
-    /// True where there is simply nothing to store ([`crate::envelope::Unread::is_noise`], a region
-    /// that is filtered out): counted, not logged. False for bad input.
+    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], a region that is
+    /// filtered out): counted, not logged. False for bad input.
     pub noise: bool,
 }
 
@@ -59,10 +59,9 @@ impl Recorder {
         }
     }
 
-    /// How many messages since the last call had an `origin_id` that names another key than their
-    /// topic; the topic won.
-    pub fn take_origin_id_mismatches(&mut self) -> u64 {
-        std::mem::take(&mut self.origin_id_mismatches)
+    /// How many messages so far had an `origin_id` that contradicted the topic's key; the topic won.
+    pub fn origin_id_mismatches(&self) -> u64 {
+        self.origin_id_mismatches
     }
 
     fn rows(&mut self, message: &Message) -> Result<Rows, Refusal> {

@@ -10,7 +10,7 @@ pub(super) struct Refusal {
     pub reason: &'static str,
     /// One line without control characters.
     pub detail: String,
-    /// Nothing to store rather than bad input.
+    /// True where there is simply nothing to store, and nothing is wrong.
     pub noise: bool,
 }
 
@@ -27,7 +27,7 @@ impl Refusal {
         Self { reason, detail: detail.replace(char::is_control, "?"), noise: false }
     }
 
-    /// The same for a message that is as it should be, and not for us.
+    /// The same for what is as it should be and not for us.
     pub(super) fn noise(reason: &'static str, detail: &str) -> Self {
         Self { noise: true, ..Self::new(reason, detail) }
     }
@@ -35,7 +35,8 @@ impl Refusal {
 
 impl From<Unread> for Refusal {
     fn from(unread: Unread) -> Self {
-        Self { noise: unread.is_noise(), ..Self::new(unread.name(), &unread.to_string()) }
+        let noise = unread.is_noise();
+        Self { noise, ..Self::new(unread.name(), &unread.to_string()) }
     }
 }
 

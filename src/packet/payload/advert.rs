@@ -10,6 +10,7 @@
 //! beyond them is kept but means nothing. The timestamp is the node's own clock, often wrong.
 
 use super::app_data::AppData;
+use super::name::Quoted;
 use crate::packet::cursor::{Cursor, split};
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
@@ -81,7 +82,7 @@ impl fmt::Display for Advert<'_> {
         };
         write!(f, ", {}", fields.node_type)?;
         if let Some(name) = fields.name() {
-            write!(f, " {name:?}")?;
+            write!(f, " {}", Quoted(&name))?;
         }
         match fields.position {
             Some(position) => write!(f, " at {:.6} {:.6}", position.lat(), position.lon()),

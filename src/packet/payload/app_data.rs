@@ -14,6 +14,7 @@
 //! CoreScope reads two more things, which no firmware sends: the name ends at a NUL, and a sensor
 //! may have telemetry after it ([`Fields::telemetry`]).
 
+use super::name::{Quoted, clean};
 use crate::packet::cursor::{Cursor, Truncated, split};
 use crate::packet::sink::Sink;
 
@@ -211,10 +212,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The name for people and for the database: up to the first NUL, cleaned as
-    /// [`super::name::clean`] does; `None` when nothing is left of it.
+    /// [`clean`] does; `None` when nothing is left of it.
     pub fn name(&self) -> Option<String> {
         let (name, _) = self.split_tail();
-        Some(super::name::clean(name)).filter(|name| !name.is_empty())
+        Some(clean(name)).filter(|name| !name.is_empty())
     }
 
     /// The telemetry of a sensor, by CoreScope's convention: behind the name and all the NULs that
@@ -257,7 +258,7 @@ impl<'a> Fields<'a> {
         }
         let (name, after) = self.split_tail();
         if self.named {
-            out.field("name", name, format_args!("{:?}", super::name::clean(name)));
+            out.field("name", name, format_args!("{}", Quoted(&clean(name))));
         }
         self.emit_after_name(after, out);
     }

@@ -4,6 +4,7 @@ use super::{Number, is_empty, is_zero};
 use crate::packet::Packet;
 use crate::packet::hex::Hex;
 use crate::packet::payload;
+use crate::packet::payload::control::Subtype;
 
 use serde::{Serialize, Serializer};
 
@@ -250,7 +251,11 @@ impl<'a> Control<'a> {
                 (shape.ctrl_snr, shape.ctrl_tag) = (Some(snr_quarter_db), Some(tag));
                 shape.ctrl_pub_key = Hex(whole_key(key));
             }
-            payload::Control::Other { .. } => {}
+            // One that is cut short still says which type of node answers.
+            payload::Control::Other { first, .. } => {
+                let response = control.subtype() == Subtype::DiscoverResponse;
+                shape.ctrl_node_type = response.then_some(first & 15);
+            }
         }
         shape
     }

@@ -1,0 +1,179 @@
+use super::*;
+
+use clap::Parser;
+use serde_json::Value;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    args: Args,
+}
+
+const ADVERT: &str = "120046D62DE27D4C5194D7821FC5A34A45565DCC2537B300B9AB6275255CEFB65D840CE5C169C94C9AED39E8BCB6CB6EB0335497A198B33A1A610CD3B03D8DCFC160900E5244280323EE0B44CACAB8F02B5B38B91CFA18BD067B0B5E63E94CFC85F758A8530B9240933402E0E6B8F84D5252322D52";
+const PUBLIC: &str = "150011C3C1354D619BAE9590E4D177DB7EEAF982F5BDCF78005D75157D9535FA90178F785D";
+const BOT: &str = "1540cab3b15626481a5ba64247ab25766e410b026e0678a32da9f0c3946fae5b714cab170f";
+
+fn decode(arguments: &[&str], stdin: &[u8], colours: bool) -> (ExitCode, String) {
+    let args = Cli::try_parse_from([&["decode"], arguments].concat()).unwrap().args;
+    let (mut stdin, mut out) = (stdin, Vec::new());
+    let code = run(&args, &mut stdin, &mut out, colours).unwrap();
+    (code, String::from_utf8(out).unwrap())
+}
+
+fn json(arguments: &[&str], stdin: &[u8]) -> (ExitCode, Vec<Value>) {
+    let (code, text) = decode(&[&["--json"], arguments].concat(), stdin, false);
+    (code, text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+#[test]
+fn the_object_has_all_its_keys_in_order_whatever_it_is_about() {
+    let keys = "raw_hex ok error route_type payload_type payload_version transport_codes path_json \
+                hash hash_2026_04 decoded_json channel_hash from_pubkey scope_name signature_valid \
+                anomaly";
+    for packet in [ADVERT, PUBLIC, "zz", "0A"] {
+        let (_, text) = decode(&["--json", packet], b"", false);
+        let positions: Vec<_> =
+            keys.split_whitespace().map(|k| text.find(&format!("\"{k}\":")).unwrap()).collect();
+        assert!(positions.is_sorted(), "{text}");
+        let object: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(object.as_object().unwrap().len(), keys.split_whitespace().count());
+    }
+}
+
+#[test]
+fn an_advert_is_told_with_its_signature() {
+    let (code, answers) = json(&[ADVERT], b"");
+    assert_eq!(code, ExitCode::SUCCESS);
+    let advert = &answers[0];
+    assert_eq!(advert["ok"], true);
+    assert_eq!(advert["hash"], "a2df093d3bfc51f5");
+    assert_eq!(advert["hash_2026_04"], "8319c7e495bd6f62");
+    assert_eq!(advert["signature_valid"], true);
+    assert_eq!(advert["path_json"], serde_json::json!([]));
+    assert_eq!(advert["decoded_json"]["name"], "MRR2-R");
+    assert_eq!(advert["transport_codes"], Value::Null);
+    assert_eq!(advert["anomaly"], Value::Null);
+}
+
+#[test]
+fn each_line_of_stdin_is_an_object_in_order_and_one_bad_line_makes_the_exit_code_1() {
+    let stdin = format!("{ADVERT}\r\n\n0A 00 D69FD7A5\nrubb\u{1b}ish\n{PUBLIC}");
+    let (code, answers) = json(&["-"], stdin.as_bytes());
+    assert_eq!(code, ExitCode::FAILURE);
+    let ok: Vec<_> = answers.iter().map(|a| a["ok"].as_bool().unwrap()).collect();
+    assert_eq!(ok, [true, false, true, false, true]);
+    assert_eq!(answers[2]["raw_hex"], "0A 00 D69FD7A5");
+    assert_eq!(answers[3]["error"], "'r' at character 0 is not a hex digit");
+    assert_eq!(answers[4]["channel_hash"], "Public");
+}
+
+#[test]
+fn a_line_that_is_no_utf8_is_an_object_too() {
+    let (code, answers) = json(&["-"], b"0A\xFF\n");
+    assert_eq!((code, answers.len()), (ExitCode::FAILURE, 1));
+    assert_eq!(answers[0]["error"], "'\u{fffd}' at character 2 is not a hex digit");
+}
+
+#[test]
+fn keys_from_a_file_open_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.json");
+    std::fs::write(&file, r##"{"#bot": "eb50a1bcb3e4e5d7bf69a57c9dada211"}"##).unwrap();
+    let (_, without) = json(&[BOT], b"");
+    assert_eq!(without[0]["decoded_json"]["decryptionStatus"], "decryption_failed");
+    assert_eq!(without[0]["channel_hash"], "enc_CA");
+    let (_, with) = json(&["--keys", file.to_str().unwrap(), BOT], b"");
+    assert_eq!(with[0]["decoded_json"]["text"], "Howl 👾: prefix 0101");
+    assert_eq!(with[0]["channel_hash"], "#bot");
+}
+
+#[test]
+fn keys_that_cannot_be_read_are_wrong_arguments() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("keys.json");
+    let missing = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
+    assert_eq!(missing, (ExitCode::from(2), String::new()));
+    for wrong in ["[]", r#"{"a": "00"}"#, r#"{"a": "xx"}"#, r#"{"a": 1}"#] {
+        std::fs::write(&file, wrong).unwrap();
+        let (code, _) = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
+        assert_eq!(code, ExitCode::from(2), "{wrong}");
+    }
+}
+
+#[test]
+fn no_packet_at_all_is_a_wrong_argument() {
+    assert_eq!(Cli::try_parse_from(["decode"]).err().unwrap().exit_code(), 2);
+}
+
+#[test]
+fn the_tree_shows_every_field_with_offset_bytes_and_meaning() {
+    let (_, text) = decode(&[ADVERT], b"", false);
+    for line in [
+        "    0  header             12                ADVERT by DIRECT, version 0",
+        "   34    timestamp        0CE5C169          2026-03-24T01:12:44Z",
+        "  103    lat              40933402          37.000000° north",
+        "  signature               the node's own",
+        "  hash                    a2df093d3bfc51f5, by the formula of April 2026 8319c7e495bd6f62",
+    ] {
+        assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn the_tree_tells_what_the_keys_opened_without_control_characters() {
+    let (_, text) = decode(&[PUBLIC], b"", false);
+    assert!(text.contains("  sender                  \"🌲 Tree\", unproven\n"), "{text}");
+    assert!(text.contains("  text                    \"☁\u{fe0f}\"\n"), "{text}");
+    assert!(text.contains("  sent                    2025-09-21T19:51:19Z\n"), "{text}");
+}
+
+#[test]
+fn the_tree_points_at_the_offending_byte() {
+    let (code, text) = decode(&["1165AABB"], b"", false);
+    assert_eq!(code, ExitCode::FAILURE);
+    assert_eq!(
+        text,
+        "not a packet: path length 0x65 at offset 1 means 74 bytes, a path has at most 64\n    \
+         11 65 AA BB \n       ^^\n\n"
+    );
+}
+
+#[test]
+fn the_tree_points_at_the_offending_character_and_hides_control_characters() {
+    let (_, text) = decode(&["0A\u{1b}0"], b"", false);
+    assert_eq!(
+        text,
+        "not a packet: '\\u{1b}' at character 2 is not a hex digit\n    0A?0\n      ^\n\n"
+    );
+}
+
+#[test]
+fn an_offending_byte_far_behind_is_shown_with_its_surroundings() {
+    let long = "0A00".to_owned() + &"00".repeat(185);
+    let (_, text) = decode(&[&long], b"", false);
+    let mark = text.lines().nth(2).unwrap();
+    assert_eq!(mark, format!("    {}^^", "   ".repeat(12)));
+}
+
+#[test]
+fn colours_are_there_when_they_are_wanted() {
+    let (_, text) = decode(&[ADVERT], b"", true);
+    assert!(text.contains("\u{1b}[36m"), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let args = Cli::try_parse_from(["decode", ADVERT]).unwrap().args;
+    let code = run(&args, &mut &b""[..], &mut Closed, false).unwrap();
+    assert_eq!(code, ExitCode::SUCCESS);
+}
