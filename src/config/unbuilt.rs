@@ -1,6 +1,7 @@
 //! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
 
 use super::error::Error;
+use super::file::GeoFilter;
 use super::judge::Judge;
 use super::listeners;
 use super::tree::{At, Dialect};
@@ -45,20 +46,21 @@ fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The keys of `retention` that are given, besides `nodeDays`.
+/// The keys of `retention` that ask for something, besides `nodeDays`.
 fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
     let Some(written) = &judge.written.file.retention else { return Vec::new() };
-    let given = [
-        ("observerDays", written.observer_days.is_some()),
+    let above = |days: Option<i64>, off: i64| days.is_some_and(|days| days > off);
+    let asked = [
+        ("observerDays", above(written.observer_days, -1)),
         ("metricsDays", written.metrics_days.is_some()),
-        ("packetDays", written.packet_days.is_some()),
-        ("clientRxDays", written.client_rx_days.is_some()),
-        ("maxDbMB", written.max_db_mb.is_some()),
+        ("packetDays", above(written.packet_days, 0)),
+        ("clientRxDays", above(written.client_rx_days, 0)),
+        ("maxDbMB", above(written.max_db_mb, 0)),
     ];
-    given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(key, _)| key).collect()
 }
 
-/// Settings that each stand alone.
+/// Settings that each stand alone; one that asks for what happens anyway is not noted.
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
     let broker = file.broker.clone().unwrap_or_default();
@@ -66,13 +68,17 @@ fn settings(judge: &mut Judge<'_>) {
     let on = |flag: Option<bool>| flag == Some(true);
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
+    let area = file.geo_filter.as_ref().is_some_and(|area| *area != GeoFilter::default());
+    let vacuum = file
+        .db
+        .as_ref()
+        .is_some_and(|db| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some());
     let given = [
         ("nodeKeys", some(&file.node_keys), "no peer-encrypted packet is opened"),
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
-        ("db", file.db.is_some(), "the file is not vacuumed"),
+        ("db", vacuum, "the file is not vacuumed"),
         ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
-        ("geo_filter", file.geo_filter.is_some(), "adverts from everywhere are taken"),
-        ("foreignAdverts", file.foreign_adverts.is_some(), "adverts from everywhere are taken"),
+        ("geo_filter", area, "adverts from everywhere are taken"),
         (
             "clientRxCoverage",
             file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled)),

@@ -32,7 +32,7 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
           ],
           "channelKeys": {"_comment": "mine", "public": "8b3387e9c5cdea6ac9e5edbaa115cd72"},
           "hashChannels": ["#test", "bot"],
-          "retention": {"nodeDays": 30, "packetDays": 0, "_comment": "days"},
+          "retention": {"nodeDays": 30, "packetDays": 14, "_comment": "days"},
           "geo_filter": {"polygon": [[1, 2], [3.5, 4], [5, 6]], "bufferKm": 20}
         }"##,
     )
