@@ -134,6 +134,8 @@ fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
         "broker = 'b'\nusername = 'u'\npassword = 'hunter2'",
         "broker = 'b'\nusername = 'u'\npasswordFile = 'secret'",
         "broker = 'mqtt://u:hunter2@b'",
+        "broker = 'mqtt://u@b'\npassword = 'hunter2'",
+        "broker = 'mqtt://:hunter2@b'\nusername = 'u'",
     ] {
         let config = load(text).unwrap();
         let source = &config.sources[0];
