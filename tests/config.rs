@@ -126,11 +126,5 @@ fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
     assert_eq!(config.channel_keys.len(), 299);
     assert_eq!(config.channel_keys.last().unwrap().name(), "public");
     assert_eq!(config.node_retention.as_secs(), 3650 * 86_400);
-    assert_eq!(
-        config.notes,
-        [
-            "retention.observerDays: not built yet, only nodes age",
-            "retention.metricsDays: not built yet, only nodes age",
-        ]
-    );
+    assert_eq!(config.notes, ["retention.metricsDays: not built yet, only nodes age"]);
 }

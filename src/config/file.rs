@@ -2,7 +2,8 @@
 //! something to us, in CoreScope's spelling where CoreScope has the key.
 //!
 //! Everything is optional; [`super::judge`] fills in the defaults and judges the values. Who adds a
-//! key here explains it in `broker.toml` too: a test compares the two.
+//! key here explains it in `broker.toml` too: a test compares the two. None of it can be printed
+//! with `{:?}`, since keys and passwords are in it.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use super::secret::Secret;
 
 /// The root table.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct File {
@@ -81,7 +82,7 @@ pub(super) struct File {
 }
 
 /// `retention`: days unless the name says otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Retention {
@@ -101,7 +102,7 @@ pub(super) struct Retention {
 }
 
 /// `db`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Upkeep {
@@ -112,7 +113,7 @@ pub(super) struct Upkeep {
 }
 
 /// `metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Metrics {
@@ -121,7 +122,7 @@ pub(super) struct Metrics {
 }
 
 /// `geo_filter`: a polygon with a margin, or a box; degrees.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct GeoFilter {
@@ -140,7 +141,7 @@ pub(super) struct GeoFilter {
 }
 
 /// `foreignAdverts`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ForeignAdverts {
@@ -149,7 +150,7 @@ pub(super) struct ForeignAdverts {
 }
 
 /// `clientRxCoverage`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ClientRxCoverage {
@@ -158,7 +159,7 @@ pub(super) struct ClientRxCoverage {
 }
 
 /// `broker`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Broker {
@@ -175,7 +176,7 @@ pub(super) struct Broker {
 }
 
 /// One of `broker.listeners`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Listener {
@@ -188,7 +189,7 @@ pub(super) struct Listener {
 }
 
 /// `web`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Web {
@@ -201,7 +202,7 @@ pub(super) struct Web {
 }
 
 /// One of `mqttSources`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Source {
@@ -233,7 +234,7 @@ pub(super) struct Source {
 }
 
 /// `mqtt`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct LegacySource {
@@ -244,7 +245,7 @@ pub(super) struct LegacySource {
 }
 
 /// One of `uplinks`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Deserialize)]
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Uplink {

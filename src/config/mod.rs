@@ -1,4 +1,4 @@
-//! The configuration: what the user wrote, the environment ([`env`]), and [`Config`], what the
+//! The configuration: what the user wrote, the environment ([`mod@env`]), and [`Config`], what the
 //! program uses.
 //!
 //! ```text
@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Two kinds of file lead to one [`Config`]: meshbox's own `broker.toml`, where an unknown key is
-//! an error, and CoreScope's `config.json` as it is. A later room that gets its section: a field in
-//! [`file`], its explanation in `broker.toml`, its values judged in a file named after it, and its
-//! line taken out of [`unbuilt`].
+//! an error, and CoreScope's `config.json` as it is. To give a room its section: a field in
+//! `file.rs`, its explanation in `broker.toml`, its values judged in a file named after it, and its
+//! line taken out of `unbuilt.rs`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

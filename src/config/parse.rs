@@ -168,16 +168,17 @@ mod tests {
     #[test]
     fn what_follows_no_grammar_is_named_with_its_line_and_without_quoting_it() {
         let cases = [
-            (toml("a = 1\nb = \n").unwrap_err(), 2),
-            (toml("a = 1\na = 2\n").unwrap_err(), 2),
-            (toml("password = \"hunter2\n").unwrap_err(), 1),
-            (json("{\"a\": 1,\n}").unwrap_err(), 2),
-            (json("{}\n{}").unwrap_err(), 2),
-            (json("").unwrap_err(), 1),
-            (json("{\"password\": \"hunter2}").unwrap_err(), 1),
-            (json(&"[".repeat(100_000)).unwrap_err(), 1),
+            (toml("a = 1\nb = \n"), 2),
+            (toml("a = 1\na = 2\n"), 2),
+            (toml("password = \"hunter2\n"), 1),
+            (json("{\"a\": 1,\n}"), 2),
+            (json("{}\n{}"), 2),
+            (json(""), 1),
+            (json("{\"password\": \"hunter2}"), 1),
+            (json(&"[".repeat(100_000)), 1),
         ];
-        for (malformed, line) in cases {
+        for (result, line) in cases {
+            let malformed = result.err().unwrap();
             assert_eq!(malformed.line, line, "{malformed:?}");
             assert!(malformed.what.starts_with("not "), "{malformed:?}");
             assert!(!malformed.what.contains('\n') && !malformed.what.contains("hunter2"));
@@ -191,7 +192,7 @@ mod tests {
             json("{\"n\": 9999999999999999999}").unwrap(),
         ] {
             let Value::Table(entries) = tree.value else { panic!("a table") };
-            assert_eq!(entries[0].node.value, Value::Integer(i64::MAX));
+            assert!(entries[0].node.value == Value::Integer(i64::MAX));
         }
     }
 }

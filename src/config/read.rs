@@ -74,9 +74,9 @@ impl<'a> Reader<'a> {
                     }
                 }
             };
-            // Of a key that comes twice (JSON only), the later one counts.
-            pairs.retain(|(known, _)| known != key);
             if entry.node.value != Value::Null {
+                // Of a key that comes twice (JSON only), the later one counts.
+                pairs.retain(|(known, _)| known != key);
                 pairs.push((key.to_owned(), &entry.node));
             }
         }

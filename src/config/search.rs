@@ -11,7 +11,6 @@ use super::tree::{Dialect, Node};
 use super::{Origin, judge};
 
 /// What was found, read but not judged.
-#[derive(Debug)]
 pub(super) struct Written {
     pub origin: Origin,
     pub dialect: Dialect,

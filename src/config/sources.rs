@@ -230,15 +230,16 @@ fn login(
         }
         password = Some(from_file(judge, &at.of("passwordFile"), file)?);
     }
-    if url.username.is_some() && (named.is_some() || password.is_some()) {
-        let key = if named.is_some() { "username" } else { "password" };
+    let twice = [
+        ("username", url.username.is_some() && named.is_some()),
+        ("password", url.password.is_some() && password.is_some()),
+    ];
+    for (key, _) in twice.into_iter().filter(|(_, twice)| *twice) {
         let what = "is given in the URL as well, and the URL counts; keep one of the two";
         judge.complain(&at.of(key), what)?;
     }
-    let (name, password) = match url.username.clone() {
-        Some(name) => (Some(name), url.password.clone().or(password)),
-        None => (named, password),
-    };
+    let name = url.username.clone().or(named);
+    let password = url.password.clone().or(password);
     if name.is_none() && password.is_some() {
         // MQTT-3.1.2-22.
         let what = "is given without username, and MQTT has no such login; add username";

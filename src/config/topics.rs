@@ -5,8 +5,8 @@ pub(super) fn fault(filter: &str) -> Option<&'static str> {
     if filter.is_empty() {
         return Some("is empty; name a topic filter such as meshcore/#");
     }
-    if filter.len() > usize::from(u16::MAX) || filter.contains('\0') {
-        return Some("is no topic filter; it has a NUL character or more than 65535 bytes");
+    if filter.len() > usize::from(u16::MAX) || filter.contains(char::is_control) {
+        return Some("has control characters or more than 65535 bytes; write it as meshcore/#");
     }
     let last = filter.split('/').count() - 1;
     for (nth, level) in filter.split('/').enumerate() {
@@ -79,7 +79,7 @@ mod tests {
         for good in ["#", "+", "a", "a/#", "+/+/#", "/", "a//b", "meshcore/+/+/packets", "$SYS/#"] {
             assert_eq!(fault(good), None, "{good}");
         }
-        for bad in ["", "a#", "a/#/b", "#/a", "a+/b", "a/b+", "a\0"] {
+        for bad in ["", "a#", "a/#/b", "#/a", "a+/b", "a/b+", "a\0", "a\nb"] {
             assert!(fault(bad).is_some(), "{bad:?}");
         }
     }

@@ -1,4 +1,6 @@
 //! A config file as a tree whose nodes know their lines. TOML and JSON look alike from here on.
+//!
+//! Nothing here can be printed with `{:?}`: a value may be a password.
 
 use std::fmt;
 
@@ -13,14 +15,14 @@ pub(super) enum Dialect {
 }
 
 /// A value and where it stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Node {
     /// Line, from 1.
     pub line: usize,
     pub value: Value,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Value {
     /// JSON only.
     Null,
@@ -35,7 +37,7 @@ pub(super) enum Value {
 }
 
 /// A key with its value, in the order of the file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Entry {
     pub key: String,
     /// The key's line; its value may begin on a later one.

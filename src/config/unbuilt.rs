@@ -1,6 +1,7 @@
 //! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
 
 use super::error::Error;
+use super::file::{GeoFilter, Upkeep};
 use super::judge::Judge;
 use super::listeners;
 use super::tree::{At, Dialect};
@@ -15,6 +16,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
     judge.word(&at, mode, &[("flag", ()), ("drop", ())], ())?;
     web(judge)?;
     settings(judge);
+    lists(judge);
     for key in retention(judge) {
         judge.notes.push(format!("retention.{key}: not built yet, only nodes age"));
     }
@@ -45,54 +47,75 @@ fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The keys of `retention` that are given, besides `nodeDays`.
+/// The keys of `retention` that ask for something, besides `nodeDays`.
 fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
     let Some(written) = &judge.written.file.retention else { return Vec::new() };
-    let given = [
-        ("observerDays", written.observer_days.is_some()),
+    let above = |days: Option<i64>, off: i64| days.is_some_and(|days| days > off);
+    let asked = [
+        ("observerDays", above(written.observer_days, -1)),
         ("metricsDays", written.metrics_days.is_some()),
-        ("packetDays", written.packet_days.is_some()),
-        ("clientRxDays", written.client_rx_days.is_some()),
-        ("maxDbMB", written.max_db_mb.is_some()),
+        ("packetDays", above(written.packet_days, 0)),
+        ("clientRxDays", above(written.client_rx_days, 0)),
+        ("maxDbMB", above(written.max_db_mb, 0)),
     ];
-    given.into_iter().filter(|(_, given)| *given).map(|(key, _)| key).collect()
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(key, _)| key).collect()
 }
 
-/// Settings that each stand alone.
+/// Settings that each stand alone; one that asks for what happens anyway is not noted.
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let broker = file.broker.clone().unwrap_or_default();
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let on = |flag: Option<bool>| flag == Some(true);
-    // CoreScope's server alone reads these two; beside it they are its business.
-    let hides = judge.written.dialect == Dialect::Toml;
-    let given = [
+    let area = file.geo_filter.as_ref().is_some_and(|area| *area != GeoFilter::default());
+    let asks = |db: &Upkeep| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some();
+    let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
+    let asked = [
         ("nodeKeys", some(&file.node_keys), "no peer-encrypted packet is opened"),
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
-        ("db", file.db.is_some(), "the file is not vacuumed"),
+        ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
         ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
-        ("geo_filter", file.geo_filter.is_some(), "adverts from everywhere are taken"),
-        ("foreignAdverts", file.foreign_adverts.is_some(), "adverts from everywhere are taken"),
-        (
-            "clientRxCoverage",
-            file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled)),
-            "no coverage reports are taken",
-        ),
+        ("geo_filter", area, "adverts from everywhere are taken"),
+        ("clientRxCoverage", coverage, "no coverage reports are taken"),
         (
             "neighborEdgesMaxAgeDays",
             file.neighbor_edges_max_age_days.is_some(),
             "no neighbour edges are kept",
         ),
+    ];
+    note(judge, &asked);
+}
+
+/// Who is let in, taken or shown.
+fn lists(judge: &mut Judge<'_>) {
+    let file = &judge.written.file;
+    let broker = file.broker.as_ref();
+    let topics = broker.is_some_and(|broker| some(&broker.allow_topics));
+    let strict = broker.is_some_and(|broker| on(broker.strict));
+    let bind = broker.is_some_and(|broker| on(broker.bind_first_key));
+    // CoreScope's server alone reads these two; beside it they are its business.
+    let hides = judge.written.dialect == Dialect::Toml;
+    let asked = [
         ("observerBlacklist", some(&file.observer_blacklist), "every observer is taken"),
         ("observerIATAWhitelist", some(&file.observer_iata_whitelist), "every region is taken"),
         ("nodeBlacklist", hides && some(&file.node_blacklist), "nothing is hidden"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
         ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
-        ("broker.allowTopics", some(&broker.allow_topics), "only meshcore/ is served"),
-        ("broker.strict", on(broker.strict), "a forbidden publish is counted and ignored"),
-        ("broker.bindFirstKey", on(broker.bind_first_key), "there are no accounts"),
+        ("broker.allowTopics", topics, "only meshcore/ is served"),
+        ("broker.strict", strict, "a forbidden publish is counted and ignored"),
+        ("broker.bindFirstKey", bind, "there are no accounts"),
     ];
-    let notes = given.into_iter().filter(|(_, given, _)| *given);
-    let notes = notes.map(|(key, _, effect)| format!("{key}: not built yet, {effect}"));
-    judge.notes.extend(notes.collect::<Vec<_>>());
+    note(judge, &asked);
+}
+
+/// Key, whether it asks for anything, and what happens instead.
+fn note(judge: &mut Judge<'_>, asked: &[(&str, bool, &str)]) {
+    let asked = asked.iter().filter(|(_, asked, _)| *asked);
+    let notes = asked.map(|(key, _, instead)| format!("{key}: not built yet, {instead}"));
+    judge.notes.extend(notes);
+}
+
+fn some(list: &Option<Vec<String>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn on(flag: Option<bool>) -> bool {
+    flag == Some(true)
 }

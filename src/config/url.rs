@@ -147,7 +147,8 @@ fn host_and_port(address: &str) -> Result<(String, Option<u16>), String> {
         None => None,
         Some(text) => match text.parse() {
             Ok(port) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Some(port),
-            _ => return Err(format!("{text:?} is no port; use 1 to 65535")),
+            // Not quoted: where the @ and the host were forgotten, this is the password.
+            _ => return Err("has no port after its colon; use a number from 1 to 65535".into()),
         },
     };
     Ok((host.to_owned(), port))
@@ -227,10 +228,11 @@ mod tests {
             ("mqtt://bob:hunter2@", "has no host"),
             ("", "has no host"),
             ("mqtt://:1883", "has no host"),
-            ("mqtt://bob:hunter2@h:99999", "\"99999\" is no port"),
-            ("mqtt://h:0", "\"0\" is no port"),
-            ("mqtt://h:", "\"\" is no port"),
-            ("mqtt://h:+5", "\"+5\" is no port"),
+            ("mqtt://bob:hunter2@h:99999", "has no port after its colon"),
+            ("mqtt://bob:hunter2", "has no port after its colon"),
+            ("mqtt://h:0", "has no port after its colon"),
+            ("mqtt://h:", "has no port after its colon"),
+            ("mqtt://h:+5", "has no port after its colon"),
             ("mqtt://::1:1883", "has more than one colon"),
             ("mqtt://[::1", "has a [ without its ]"),
             ("mqtt://[h]:1", "\"h\" is no IPv6 address"),

@@ -1,11 +1,47 @@
 //! Files of our own that do not load, and the one line that says why.
 
-use super::{line, toml};
+use proptest::prelude::*;
+
+use super::{Config, Error, json, line, toml, uncommented};
+
+fn is_config_or_one_line(result: Result<Config, Error>) {
+    if let Err(error) = result {
+        let line = error.to_string();
+        assert!(!line.contains('\n') && line.starts_with(['b', 'c']), "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_one_line(text in "\\PC{0,200}") {
+        is_config_or_one_line(toml(&text));
+        is_config_or_one_line(json(&text));
+    }
+
+    #[test]
+    fn the_example_with_any_piece_replaced_is_a_configuration_or_one_line(
+        start in 0_usize..8_000,
+        length in 0_usize..40,
+        piece in "[\\[\\]{}=\"'#,.0-9a-z\n -]{0,12}",
+    ) {
+        let text: Vec<char> = uncommented(true).chars().filter(|c| *c != '\r').collect();
+        let start = start % text.len();
+        let end = (start + length).min(text.len());
+        let mangled: String =
+            text[..start].iter().copied().chain(piece.chars()).chain(text[end..].iter().copied()).collect();
+        is_config_or_one_line(toml(&mangled));
+    }
+}
 
 #[test]
 fn what_is_wrong_in_broker_toml_is_one_line_with_the_place_and_the_way_out() {
     let cases = [
         ("dbpath = 'x'", "broker.toml:1: dbpath: unknown key; did you mean dbPath"),
+        // Of two, the first in the file.
+        (
+            "zz = 1\naa = 1",
+            "broker.toml:1: zz: unknown key; remove it, `meshbox config example` shows every key",
+        ),
         (
             "\n[retention]\nnodeDay = 3",
             "broker.toml:3: retention.nodeDay: unknown key; did you mean nodeDays",

@@ -32,7 +32,7 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
           ],
           "channelKeys": {"_comment": "mine", "public": "8b3387e9c5cdea6ac9e5edbaa115cd72"},
           "hashChannels": ["#test", "bot"],
-          "retention": {"nodeDays": 30, "packetDays": 0, "_comment": "days"},
+          "retention": {"nodeDays": 30, "packetDays": 14, "_comment": "days"},
           "geo_filter": {"polygon": [[1, 2], [3.5, 4], [5, 6]], "bufferKm": 20}
         }"##,
     )
@@ -56,7 +56,7 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
 fn the_case_of_keys_does_not_matter_the_last_of_two_counts_and_null_is_absent() {
     let config = json(
         r#"{"DBPATH": "a", "dbPath": "b", "hashchannels": ["x", null], "RETENTION": {"NodeDays": 2},
-            "mqttSources": null, "geo_filter": null, "validateSignatures": null}"#,
+            "DbPath": null, "mqttSources": null, "geo_filter": null, "validateSignatures": null}"#,
     )
     .unwrap();
     assert!(config.db_path.ends_with("b") && config.validate_signatures);

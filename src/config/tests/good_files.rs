@@ -28,12 +28,12 @@ fn broker_toml_comes_before_config_json_and_both_before_the_systems_file() {
 fn a_named_file_must_be_there_and_one_that_is_found_must_be_readable() {
     let dir = folder(&[]);
     assert_eq!(
-        find(Some("other.toml"), dir.path()).unwrap_err().to_string(),
+        find(Some("other.toml"), dir.path()).err().unwrap().to_string(),
         "other.toml: cannot be read: No such file or directory; name a file that can be read"
     );
     fs::create_dir(dir.path().join("broker.toml")).unwrap();
     assert_eq!(
-        find(None, dir.path()).unwrap_err().to_string(),
+        find(None, dir.path()).err().unwrap().to_string(),
         format!(
             "{}/broker.toml: cannot be read: Is a directory; let this user read it, or name \
              another file with --config",
@@ -134,6 +134,8 @@ fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
         "broker = 'b'\nusername = 'u'\npassword = 'hunter2'",
         "broker = 'b'\nusername = 'u'\npasswordFile = 'secret'",
         "broker = 'mqtt://u:hunter2@b'",
+        "broker = 'mqtt://u@b'\npassword = 'hunter2'",
+        "broker = 'mqtt://:hunter2@b'\nusername = 'u'",
     ] {
         let config = load(text).unwrap();
         let source = &config.sources[0];
@@ -292,10 +294,11 @@ fn node_days_that_are_not_positive_mean_seven() {
 }
 
 #[test]
-fn every_setting_without_effect_is_noted_once() {
+fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
         "observerBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
-         [retention]\nobserverDays = 14\n[web]\nenabled = false\n\
+         [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
+         [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
     )
     .unwrap();
@@ -305,7 +308,7 @@ fn every_setting_without_effect_is_noted_once() {
             "walMaxMB: not built yet, the built-in limit holds",
             "observerBlacklist: not built yet, every observer is taken",
             "broker.strict: not built yet, a forbidden publish is counted and ignored",
-            "retention.observerDays: not built yet, only nodes age",
+            "retention.metricsDays: not built yet, only nodes age",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );
