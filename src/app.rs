@@ -10,12 +10,12 @@
 use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{ChannelKey, Config, ContentHash};
+use crate::config::{ChannelKey, Config, ContentHash, Ingest};
 use crate::control::{self, Instance, Server};
 use crate::counters::{Counters, Listening, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
 use crate::crypto::scope::Regions;
-use crate::message::queue::{Meter, queue};
+use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
 use crate::record::{Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
@@ -62,7 +62,8 @@ impl Pipeline {
             node_retention: config.node_retention,
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
-        let (inlet, outlet) = queue(config.ingest);
+        let Ingest { messages, bytes } = config.ingest;
+        let (inlet, outlet) = queue(Bounds { messages, bytes });
         let meter = inlet.meter();
         let thread = ingest::start(outlet, recorder, sink, clock.clone(), Arc::clone(counters))
             .context("cannot start the pipeline's thread")?;

@@ -111,15 +111,16 @@ fn explain_july(d: &Difference) -> Option<&'static str> {
 
 /// What differs from both.
 fn explain(d: &Difference) -> Option<&'static str> {
+    if d.is("observations", "score") {
+        let (theirs, ours) = (d.theirs("score").as_f64()?, d.ours("score").as_f64()?);
+        return (theirs.fract() != 0.0 && theirs.round() == ours).then_some("a score is rounded");
+    }
     let bytes = bytes(d)?;
     match (d.table, d.column.as_str()) {
         ("transmissions", "decoded_json" | "channel_hash") => explain_payload(d, &bytes),
-        ("transmissions" | "observations", "-") => match Packet::parse(&bytes) {
+        ("transmissions" | "observations", "-" | "+") => match Packet::parse(&bytes) {
             Err(error) => Some(error.name()),
-            Ok(packet) => match packet.payload {
-                Payload::Advert(advert) if !advert.beyond.is_empty() => Some(BEYOND_32),
-                _ => None,
-            },
+            Ok(packet) => explain_advert(packet.payload),
         },
         _ => None,
     }
@@ -128,16 +129,7 @@ fn explain(d: &Difference) -> Option<&'static str> {
 fn explain_payload(d: &Difference, bytes: &[u8]) -> Option<&'static str> {
     let (theirs, ours) = (d.theirs("decoded_json"), d.ours("decoded_json"));
     match Packet::parse(bytes).ok()?.payload {
-        Payload::Undecoded { why: Undecodable::Version(_), .. } => {
-            Some("a payload of a reserved version is not read")
-        }
-        Payload::Advert(advert) if !advert.beyond.is_empty() => Some(BEYOND_32),
-        Payload::Advert(advert) if advert.app_data.fields().is_none() => {
-            Some("app data that ends before what its flags promise is not read")
-        }
-        Payload::Advert(_) if theirs["name"] != ours["name"] => {
-            Some("a name is cut between characters, not within one")
-        }
+        Payload::Trace(trace) if trace.route.is_empty() => Some(NO_ROUTE),
         Payload::GroupText(group) if kind(theirs) == "CHAN" => {
             let key = hashtag_key(theirs["channel"].as_str()?);
             Some(if channel_hash(&key) == group.channel_hash {
@@ -146,11 +138,29 @@ fn explain_payload(d: &Difference, bytes: &[u8]) -> Option<&'static str> {
                 "a channel key is chosen by its channel hash"
             })
         }
+        Payload::Advert(_) if theirs["name"] == ours["name"] => None,
+        payload => explain_advert(payload),
+    }
+}
+
+/// What makes an advert's fields, or whether it counts at all, differ.
+fn explain_advert(payload: Payload<'_>) -> Option<&'static str> {
+    match payload {
+        Payload::Undecoded { why: Undecodable::Version(_), .. } => Some(RESERVED_VERSION),
+        Payload::Advert(advert) if !advert.beyond.is_empty() => Some(BEYOND_32),
+        Payload::Advert(advert) => match advert.app_data.fields() {
+            None => Some(TRUNCATED),
+            Some(fields) => fields.name().is_some_and(|n| n.len() > 28).then_some(NAME_CUT),
+        },
         _ => None,
     }
 }
 
+const RESERVED_VERSION: &str = "a payload of a reserved version is not read";
 const BEYOND_32: &str = "app data counts up to its 32nd byte, to read and to verify";
+const TRUNCATED: &str = "app data that ends before what its flags promise is not read";
+const NAME_CUT: &str = "a name is cut between characters, not within one";
+const NO_ROUTE: &str = "a TRACE without a route names no hops";
 
 /// The packet that the difference is about.
 fn bytes(d: &Difference) -> Option<Vec<u8>> {
@@ -271,7 +281,7 @@ fn shared_columns(theirs: &Connection, ours: &Connection, table: &str) -> Vec<St
 /// A table's rows. Transmissions go by hash (a companion's by its text: its hash contains the time),
 /// observations by transmission, observer and path, observers by upper-cased id.
 fn rows(db: &Connection, table: &str, columns: &[String]) -> Rows {
-    const TX: &str = "case t.raw_hex when '' then 'companion ' || t.decoded_json else t.hash end";
+    const TX: &str = "case t.raw_hex when '' then '{' || t.decoded_json else t.hash end";
     let (key, from) = match table {
         "transmissions" => (TX.to_owned(), "transmissions t".to_owned()),
         "observations" => (
@@ -298,7 +308,7 @@ fn rows(db: &Connection, table: &str, columns: &[String]) -> Rows {
     let mut found = statement.query([]).unwrap();
     let mut rows = Rows::new();
     while let Some(row) = found.next().unwrap() {
-        let mut key: String = row.get(0).unwrap();
+        let mut key = without_escapes(row.get(0).unwrap());
         while rows.contains_key(&key) {
             key.push_str(" again");
         }
@@ -309,6 +319,13 @@ fn rows(db: &Connection, table: &str, columns: &[String]) -> Rows {
         rows.insert(key, values.collect());
     }
     rows
+}
+
+/// A companion's key has its JSON, of which Go escapes more than serde does.
+fn without_escapes(key: String) -> String {
+    [("\\u003c", "<"), ("\\u003e", ">"), ("\\u0026", "&")]
+        .iter()
+        .fold(key, |key, (escape, plain)| key.replace(escape, plain))
 }
 
 fn plain(value: ValueRef<'_>) -> Value {

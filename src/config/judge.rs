@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Ingest;
 use super::env::Env;
 use super::error::Error;
 use super::file::File;
@@ -12,7 +13,6 @@ use super::own::Machine;
 use super::search::Written;
 use super::tree::{At, Dialect, Node};
 use super::{Config, ContentHash, channels, listeners, sources, unbuilt};
-use crate::message::queue::Bounds;
 
 /// CoreScope's default, relative to the working directory.
 const DB_PATH: &str = "data/meshcore.db";
@@ -161,7 +161,7 @@ impl Judge<'_> {
         ))
     }
 
-    fn ingest(&self) -> Result<Bounds, Error> {
+    fn ingest(&self) -> Result<Ingest, Error> {
         let file = &self.written.file;
         // CoreScope takes zero and less for its default.
         let size = match self.written.dialect {
@@ -172,7 +172,7 @@ impl Judge<'_> {
         let mib =
             self.whole("ingestBufferMB", file.ingest_buffer_mb, INGEST_BUFFER_MB, 1..=2_047)?;
         let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
-        Ok(Bounds { messages: size(messages), bytes: size(mib).saturating_mul(MIB) })
+        Ok(Ingest { messages: size(messages), bytes: size(mib).saturating_mul(MIB) })
     }
 
     fn db_path(&self) -> PathBuf {

@@ -16,8 +16,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::message::queue::Bounds;
-
 mod channels;
 pub mod env;
 mod error;
@@ -66,7 +64,7 @@ pub struct Config {
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
     /// Bounds of what is received and not yet committed.
-    pub ingest: Bounds,
+    pub ingest: Ingest,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
     /// Nodes that were not heard for so long move to `inactive_nodes`.
@@ -77,6 +75,15 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// What was accepted and has no effect, or another one than one might think; one line each.
     pub notes: Vec<String>,
+}
+
+/// Bounds of what is received and not yet committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// Messages (`ingestBufferSize`).
+    pub messages: usize,
+    /// Bytes of topics, payloads and overhead (`ingestBufferMB`).
+    pub bytes: usize,
 }
 
 /// Where a configuration comes from.

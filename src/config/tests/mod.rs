@@ -99,7 +99,7 @@ fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener] });
     assert!(config.db_path.ends_with("data/meshcore.db"));
     assert_eq!(config.content_hash, ContentHash::Firmware);
-    assert_eq!(config.ingest, Bounds { messages: 50_000, bytes: 16 << 20 });
+    assert_eq!(config.ingest, Ingest { messages: 50_000, bytes: 16 << 20 });
     assert_eq!(config.commit_interval, Duration::from_secs(1));
     assert_eq!(config.node_retention, Duration::from_secs(7 * 86_400));
     assert!(config.validate_signatures);
