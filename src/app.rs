@@ -30,7 +30,10 @@ use tokio_util::sync::CancellationToken;
 /// How long a stop may take in all, in seconds; the writer gets most of it.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// What is left of [`STOP_WITHIN`] for acknowledging and closing once the writer is done.
+/// What is left of [`STOP_WITHIN`] for the pipeline to run dry once nothing more is taken in.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// What is left of it for acknowledging and closing once the writer is done.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The part that the hub and `meshbox replay` share: queue, pipeline and writer.
@@ -74,9 +77,14 @@ impl Pipeline {
     /// must be dropped before.
     ///
     /// # Errors
-    /// [`Unfinished`] at the deadline.
+    /// [`Unfinished`] at the deadline, with all that was received and not committed.
     pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
-        self.writer.finish(deadline)?;
+        if self.writer.finish(deadline).is_err() {
+            let (records, unacknowledged) = (self.meter.depth().messages, self.meter.awaited());
+            let [records, unacknowledged] = [records as u64, unacknowledged as u64];
+            let lost = records.saturating_sub(unacknowledged);
+            return Err(Unfinished { records, unacknowledged, lost });
+        }
         // The writer ends after the pipeline has dropped its sink, so this does not wait; a panic
         // of the thread has been logged by the panic hook.
         let _ = self.thread.join();
@@ -175,18 +183,27 @@ impl Hub {
     /// # Errors
     /// [`Unfinished`] when the database did not take everything by the deadline.
     pub async fn stop(mut self, deadline: Instant) -> Result<(), Unfinished> {
-        self.bridge.quiesce(deadline).await;
-        self.broker.quiesce().await;
+        let before = |left| deadline.checked_sub(left).unwrap_or(deadline);
+        let quiet = before(DRAIN + FAREWELL);
+        let (left_over, _) = tokio::join!(
+            self.bridge.quiesce(quiet),
+            tokio::time::timeout_at(quiet.into(), self.broker.quiesce()),
+        );
         let pipeline = self.pipeline;
-        let stored = deadline.checked_sub(FAREWELL).unwrap_or(deadline);
+        let stored = before(FAREWELL);
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
-        self.bridge.stop(deadline).await;
-        self.broker.stop(deadline).await;
+        tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
         self.control.stop().await;
         self.watchdog.cancel();
-        match finished {
-            Ok(finished) => finished,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
+        match (finished, left_over) {
+            (Ok(()), 0) => Ok(()),
+            (Ok(()), lost) => Err(Unfinished { records: lost, unacknowledged: 0, lost }),
+            (Err(mut unfinished), more) => {
+                unfinished.records += more;
+                unfinished.lost += more;
+                Err(unfinished)
+            }
         }
     }
 }

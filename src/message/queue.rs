@@ -9,6 +9,7 @@
 
 use super::Message;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How much may be received and not yet committed.
@@ -26,6 +27,7 @@ pub struct Inlet {
     bounds: Bounds,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    awaited: Arc<AtomicUsize>,
     sender: mpsc::Sender<Message>,
 }
 
@@ -41,6 +43,7 @@ pub struct Meter {
     bounds: Bounds,
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    awaited: Arc<AtomicUsize>,
 }
 
 /// A message's share of the bounds; dropping it gives the share back.
@@ -48,6 +51,7 @@ pub struct Meter {
 pub struct Place {
     _count: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
+    awaited: Option<Arc<AtomicUsize>>,
 }
 
 /// The pipeline has ended: the message comes back, its receipt still open.
@@ -78,6 +82,7 @@ pub fn queue(bounds: Bounds) -> (Inlet, Outlet) {
         bounds,
         count: Arc::new(Semaphore::new(bounds.messages)),
         bytes: Arc::new(Semaphore::new(bounds.bytes)),
+        awaited: Arc::default(),
         sender,
     };
     (inlet, Outlet { receiver })
@@ -93,7 +98,7 @@ impl Inlet {
     /// [`Closed`] when the pipeline has ended.
     pub async fn send(&self, mut message: Message) -> Result<(), Closed> {
         if let Some(place) = self.place(message.cost()).await {
-            message.place = Some(place);
+            message.place = Some(self.marked(place, &message));
             self.sender.send(message).await.map_err(|back| Closed(Box::new(back.0)))
         } else {
             Err(Closed(Box::new(message)))
@@ -105,7 +110,7 @@ impl Inlet {
     pub async fn place(&self, cost: usize) -> Option<Place> {
         let count = Arc::clone(&self.count).acquire_owned().await.ok()?;
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.charge(cost)).await.ok()?;
-        Some(Place { _count: count, _bytes: bytes })
+        Some(Place { _count: count, _bytes: bytes, awaited: None })
     }
 
     /// Hands a message on if there is room now.
@@ -113,15 +118,10 @@ impl Inlet {
     /// # Errors
     /// The message, when the queue is full or the pipeline has ended.
     pub fn try_send(&self, mut message: Message) -> Result<(), TrySendError> {
-        if message.place.is_none() {
-            let cost = self.charge(message.cost());
-            let count = Arc::clone(&self.count).try_acquire_owned();
-            let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(cost);
-            let (Ok(count), Ok(bytes)) = (count, bytes) else {
-                return Err(TrySendError::Full(Box::new(message)));
-            };
-            message.place = Some(Place { _count: count, _bytes: bytes });
-        }
+        let Some(place) = message.place.take().or_else(|| self.try_place(message.cost())) else {
+            return Err(TrySendError::Full(Box::new(message)));
+        };
+        message.place = Some(self.marked(place, &message));
         // A place guarantees a slot: the channel is as long as the count bound.
         self.sender.try_send(message).map_err(|e| match e {
             mpsc::error::TrySendError::Full(m) => TrySendError::Full(Box::new(m)),
@@ -135,6 +135,7 @@ impl Inlet {
             bounds: self.bounds,
             count: Arc::clone(&self.count),
             bytes: Arc::clone(&self.bytes),
+            awaited: Arc::clone(&self.awaited),
         }
     }
 
@@ -142,6 +143,21 @@ impl Inlet {
     pub fn close(&self) {
         self.count.close();
         self.bytes.close();
+    }
+
+    fn try_place(&self, cost: usize) -> Option<Place> {
+        let count = Arc::clone(&self.count).try_acquire_owned().ok()?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(self.charge(cost)).ok()?;
+        Some(Place { _count: count, _bytes: bytes, awaited: None })
+    }
+
+    /// The place, counted for as long as it lasts if somebody waits for the message.
+    fn marked(&self, mut place: Place, message: &Message) -> Place {
+        if place.awaited.is_none() && message.receipt.is_awaited() {
+            self.awaited.fetch_add(1, Ordering::Relaxed);
+            place.awaited = Some(Arc::clone(&self.awaited));
+        }
+        place
     }
 
     fn charge(&self, cost: usize) -> u32 {
@@ -158,9 +174,22 @@ impl Meter {
         }
     }
 
+    /// How many of them somebody waits for (QoS 1 and 2).
+    pub fn awaited(&self) -> usize {
+        self.awaited.load(Ordering::Relaxed)
+    }
+
     /// The bounds in force.
     pub fn bounds(&self) -> Bounds {
         self.bounds
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(awaited) = self.awaited.take() {
+            awaited.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -216,6 +245,20 @@ mod tests {
         drop(outlet.next().await);
         assert_eq!(inlet.meter().depth(), Bounds { messages: 0, bytes: 0 });
         assert!(inlet.try_send(message(6_000)).is_ok());
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "a mailbox holds one completion per receipt")]
+    async fn the_meter_tells_how_many_are_waited_for() {
+        let (inlet, mut outlet) = queue(Bounds { messages: 4, bytes: 10_000 });
+        let meter = inlet.meter();
+        let (mailbox, _inbox) = mpsc::unbounded_channel();
+        let waiting = Message { receipt: Receipt::new(mailbox, 0, 1), ..message(1) };
+        inlet.send(waiting).await.unwrap();
+        inlet.try_send(message(1)).unwrap();
+        assert_eq!((meter.depth().messages, meter.awaited()), (2, 1));
+        drop(outlet.next().await);
+        assert_eq!((meter.depth().messages, meter.awaited()), (1, 0));
     }
 
     #[tokio::test]

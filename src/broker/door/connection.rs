@@ -1,0 +1,445 @@
+//! The loop of an admitted connection: waits for whatever comes next, and deals with it.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::Guest;
+use super::deadlines::{Deadlines, Late};
+use super::session::{Publication, Session, Step, Subscription};
+use crate::broker::frame::{Frame, Frames, emit_publish};
+use crate::broker::house::{House, Intake};
+use crate::broker::retained::Retained;
+use crate::broker::router::{Delivery, Subscriber};
+use crate::message::queue::TrySendError;
+use crate::message::{Completion, Message, Origin, Place};
+
+/// An admitted connection.
+pub(super) struct Connection<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    frames: Frames,
+    session: Session,
+    inbox: mpsc::UnboundedReceiver<Completion>,
+    house: Arc<House>,
+    origin: Origin,
+    /// Where messages go; gone once nothing more will be read.
+    intake: Option<Intake>,
+    phase: Phase,
+    waiting: Option<Waiting>,
+    subscriber: Option<Subscriber>,
+    retained: VecDeque<Retained>,
+    deadlines: Deadlines,
+    timer: Pin<Box<Sleep>>,
+    taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The next of the broker's two signals.
+    signal: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// How far the shutdown has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Reading.
+    Open,
+    /// Reading only what the system has received already, so many bytes at most.
+    Draining(usize),
+    /// Not reading; acknowledging what is in the pipeline.
+    Shut,
+    /// Everything is acknowledged that ever will be: writing the rest.
+    Closing,
+}
+
+/// What keeps the connection from being read.
+enum Waiting {
+    /// The queue is full.
+    Place(Box<Message>, Pin<Box<dyn Future<Output = Option<Place>> + Send>>),
+    /// The router has not taken the subscription, or its end, yet.
+    Answer(oneshot::Receiver<()>, Option<Subscription>),
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said goodbye.
+    Disconnect,
+    /// The client went without a word.
+    Gone,
+    /// The client was silent or deaf for too long.
+    Late(Late),
+    /// Another connection has the session now.
+    TakenOver,
+    /// MQTT wants it closed, or its message could not be stored.
+    Closed(&'static str),
+    /// We stop.
+    Shutdown,
+}
+
+enum Event {
+    Read(io::Result<usize>),
+    /// The system has nothing more for us, now.
+    Drained,
+    Wrote(io::Result<usize>),
+    Completed(Completion),
+    Placed(Option<Place>),
+    Answered,
+    Delivery(Option<Delivery>),
+    Timer,
+    TakenOver,
+    Signal,
+}
+
+/// What is read of what the system has received when the shutdown begins, in bytes: more than its
+/// buffer for a connection holds.
+const DRAIN: usize = 1 << 20;
+
+/// A buffer larger than this is given back when it is empty.
+const KEEP_OUT: usize = 16 * 1024;
+
+impl End {
+    /// Whether the will is to be published (MQTT-3.1.2-8).
+    pub(super) fn publishes_will(self) -> bool {
+        !matches!(self, Self::Disconnect | Self::Shutdown)
+    }
+
+    /// The name under which it is counted, if it is not the ordinary course of things.
+    pub(super) fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Late(Late::KeepAlive) => Some("keepalive_ran_out"),
+            Self::Late(Late::Write) => Some("client_reads_nothing"),
+            Self::Closed(reason) => Some(reason),
+            Self::Disconnect | Self::Gone | Self::TakenOver | Self::Shutdown => None,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
+    /// For a guest who has been told that it may come in.
+    pub(super) fn new(
+        (reader, writer): (ReadHalf<S>, WriteHalf<S>),
+        frames: Frames,
+        guest: &Guest,
+        house: &Arc<House>,
+        intake: Intake,
+    ) -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "one completion per receipt, bounded in number"
+        )]
+        let (mailbox, inbox) = mpsc::unbounded_channel();
+        let taken_over = guest.session.as_ref().map(|hold| hold.taken_over().clone());
+        let now = Instant::now();
+        Self {
+            reader,
+            writer,
+            frames,
+            session: Session::new(house.next_generation(), guest.from, mailbox),
+            inbox,
+            house: Arc::clone(house),
+            origin: guest.origin(),
+            intake: Some(intake),
+            phase: Phase::Open,
+            waiting: None,
+            subscriber: None,
+            retained: VecDeque::new(),
+            deadlines: Deadlines::new(guest.admitted.keep_alive, now),
+            timer: Box::pin(tokio::time::sleep_until(now)),
+            taken_over: fires(&taken_over.unwrap_or_default()),
+            signal: fires(&house.quiet),
+        }
+    }
+
+    /// Runs to the end; gives the stream back for the farewell, and the intake for the will.
+    pub(super) async fn run(mut self) -> (End, (ReadHalf<S>, WriteHalf<S>), Option<Intake>) {
+        let end = loop {
+            if let Err(end) = self.work() {
+                break end;
+            }
+            let event = self.event().await;
+            if let Err(end) = self.on(event) {
+                break end;
+            }
+        };
+        (end, (self.reader, self.writer), self.intake)
+    }
+
+    /// Does all that can be done without waiting.
+    fn work(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        while self.may_take_in() {
+            let Some(frame) = self.frames.next().map_err(End::Closed)? else { break };
+            self.deadlines.heard(now);
+            self.take_in(frame)?;
+        }
+        while self.session.can_deliver() {
+            let Some(kept) = self.retained.pop_front() else { break };
+            emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
+            self.house.counters.broker_deliveries.increment();
+        }
+        let written = self.session.out.is_empty();
+        let over = match self.phase {
+            Phase::Shut => written && self.session.is_settled(),
+            Phase::Closing => written,
+            Phase::Open | Phase::Draining(_) => false,
+        };
+        if over {
+            return Err(End::Shutdown);
+        }
+        self.deadlines.reading(self.may_take_in(), now);
+        self.deadlines.writing(!written, now);
+        if let Some(next) = self.deadlines.next() {
+            // Later deadlines wait until the timer fires: it is then set anew.
+            if next < self.timer.deadline() || self.timer.is_elapsed() {
+                self.timer.as_mut().reset(next);
+            }
+        }
+        Ok(())
+    }
+
+    fn may_take_in(&self) -> bool {
+        let open = matches!(self.phase, Phase::Open | Phase::Draining(_));
+        open && self.waiting.is_none() && self.retained.is_empty() && self.session.has_room()
+    }
+
+    /// Waits for what comes next. Cancel-safe, so that nothing is lost when another branch wins.
+    async fn event(&mut self) -> Event {
+        let (may_read, has_deadline) = (self.may_take_in(), self.deadlines.next().is_some());
+        let deliver = self.phase == Phase::Open
+            && self.retained.is_empty()
+            && self.session.can_deliver()
+            && self.subscriber.is_some();
+        tokio::select! {
+            () = &mut self.taken_over => Event::TakenOver,
+            () = &mut self.signal, if self.phase != Phase::Closing => Event::Signal,
+            Some(completion) = self.inbox.recv() => Event::Completed(completion),
+            event = wait(&mut self.waiting), if self.waiting.is_some() => event,
+            copy = delivery(&mut self.subscriber), if deliver => Event::Delivery(copy),
+            written = self.writer.write_buf(&mut self.session.out), if !self.session.out.is_empty() => {
+                Event::Wrote(written)
+            }
+            event = read(&mut self.reader, self.frames.space(), self.phase), if may_read => event,
+            () = &mut self.timer, if has_deadline => Event::Timer,
+        }
+    }
+
+    fn on(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Read(read) => self.read(read)?,
+            Event::Drained => self.shut(),
+            Event::Wrote(written) => self.wrote(written)?,
+            Event::Completed(completion) => self.completed(completion)?,
+            Event::Placed(place) => self.placed(place)?,
+            Event::Answered => self.answered(),
+            Event::Delivery(copy) => self.deliver(copy)?,
+            Event::Timer => {
+                self.deadlines.late(Instant::now()).map_or(Ok(()), |l| Err(End::Late(l)))?
+            }
+            Event::TakenOver => return Err(End::TakenOver),
+            Event::Signal => self.signalled()?,
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, read: io::Result<usize>) -> Result<(), End> {
+        let n = read.map_err(|_| End::Gone)?;
+        if n == 0 {
+            return Err(End::Gone);
+        }
+        self.frames.filled(n);
+        if self.frames.is_skipping() {
+            // A packet that is only skipped is slow to end; its bytes are signs of life, too.
+            self.deadlines.heard(Instant::now());
+        }
+        if let Phase::Draining(left) = &mut self.phase {
+            *left = left.saturating_sub(n);
+            if *left == 0 {
+                self.shut();
+            }
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, written: io::Result<usize>) -> Result<(), End> {
+        match written {
+            Ok(n) if n > 0 => self.deadlines.wrote(),
+            _ => return Err(End::Gone),
+        }
+        let out = &mut self.session.out;
+        if out.is_empty() && out.capacity() > KEEP_OUT {
+            *out = BytesMut::new();
+        }
+        Ok(())
+    }
+
+    fn completed(&mut self, first: Completion) -> Result<(), End> {
+        let mut next = Some(first);
+        while let Some(completion) = next {
+            self.session.complete(completion).map_err(End::Closed)?;
+            next = self.inbox.try_recv().ok();
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, frame: Frame) -> Result<(), End> {
+        if matches!(frame, Frame::Oversized(_) | Frame::Packet(rumqttc::Packet::Publish(_))) {
+            self.house.counters.broker_publishes.increment();
+        }
+        match self.session.frame(frame).map_err(End::Closed)? {
+            Step::Nothing => Ok(()),
+            Step::Publish(publication) => self.hand_on(publication),
+            Step::Denied(reason) => {
+                self.house
+                    .note(reason, || format!("a publish from {} was ignored", self.origin.name));
+                Ok(())
+            }
+            Step::Subscribe(subscription) => {
+                self.subscribe(subscription);
+                Ok(())
+            }
+            Step::Unsubscribe(filters) => {
+                if let Some(subscriber) = &self.subscriber {
+                    self.waiting = Some(Waiting::Answer(subscriber.unsubscribe(filters), None));
+                }
+                Ok(())
+            }
+            Step::Disconnect => Err(End::Disconnect),
+        }
+    }
+
+    fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
+        let Publication { topic, payload, retain, receipt } = publication;
+        self.house.copy(&topic, &payload, retain);
+        self.send(Message {
+            topic,
+            payload,
+            origin: self.origin.clone(),
+            received_at_ms: self.house.clock.now_ms(),
+            retained: false,
+            receipt,
+            place: None,
+        })
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), End> {
+        let Some(intake) = &self.intake else { return Err(End::Closed("pipeline_ended")) };
+        match intake.inlet.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::Closed("pipeline_ended")),
+            Err(TrySendError::Full(message)) => {
+                let (inlet, cost) = (intake.inlet.clone(), message.cost());
+                // Kept until it is done, whatever else happens: its turn in the queue must not be lost.
+                let place = Box::pin(async move { inlet.place(cost).await });
+                self.waiting = Some(Waiting::Place(message, place));
+                Ok(())
+            }
+        }
+    }
+
+    fn placed(&mut self, place: Option<Place>) -> Result<(), End> {
+        let Some(Waiting::Place(mut message, _)) = self.waiting.take() else { return Ok(()) };
+        if place.is_none() {
+            return Err(End::Closed("pipeline_ended"));
+        }
+        message.place = place;
+        self.send(*message)
+    }
+
+    fn subscribe(&mut self, mut subscription: Subscription) {
+        for reason in &subscription.denied {
+            let name = &self.origin.name;
+            self.house.note(reason, || format!("a subscription of {name} was refused"));
+        }
+        if !self.house.router.has_room_for(subscription.granted.len()) {
+            self.house.note("subscribe_to_too_many_filters_in_all", || {
+                format!("a subscription of {} was refused", self.origin.name)
+            });
+            self.session.refuse(&mut subscription);
+        }
+        if subscription.granted.is_empty() {
+            return self.session.subscribed(subscription.pkid, subscription.codes);
+        }
+        let subscriber = self.subscriber.get_or_insert_with(|| self.house.router.subscriber());
+        let answer = subscriber.subscribe(subscription.granted.clone());
+        self.waiting = Some(Waiting::Answer(answer, Some(subscription)));
+    }
+
+    fn answered(&mut self) {
+        let Some(Waiting::Answer(_, Some(subscription))) = self.waiting.take() else { return };
+        self.session.subscribed(subscription.pkid, subscription.codes);
+        // Also for a subscription that was there before (MQTT-3.8.4-3).
+        self.retained.extend(self.house.retained(&subscription.granted));
+    }
+
+    fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
+        let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
+        while let Some(copy) = next {
+            emit_publish(&mut self.session.out, &copy.topic, &copy.payload, false);
+            self.house.counters.broker_deliveries.increment();
+            let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
+            next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
+        }
+        Ok(())
+    }
+
+    /// The broker goes on to the next step of its shutdown.
+    fn signalled(&mut self) -> Result<(), End> {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining(DRAIN);
+            self.signal = fires(&self.house.closing);
+            return Ok(());
+        }
+        self.phase = Phase::Closing;
+        self.waiting = None;
+        self.intake = None;
+        self.inbox.try_recv().map_or(Ok(()), |completion| self.completed(completion))
+    }
+
+    fn shut(&mut self) {
+        self.phase = Phase::Shut;
+        self.intake = None;
+    }
+}
+
+fn fires(token: &CancellationToken) -> Pin<Box<WaitForCancellationFutureOwned>> {
+    Box::pin(token.clone().cancelled_owned())
+}
+
+async fn wait(waiting: &mut Option<Waiting>) -> Event {
+    match waiting {
+        Some(Waiting::Place(_, place)) => Event::Placed(place.await),
+        Some(Waiting::Answer(answer, _)) => {
+            // A dropped sender is an answer, too: the subscriber's task has gone.
+            let _ = answer.await;
+            Event::Answered
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn delivery(subscriber: &mut Option<Subscriber>) -> Option<Delivery> {
+    match subscriber {
+        Some(subscriber) => subscriber.deliveries.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads; while draining, only what is there.
+async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, space: &mut BytesMut, phase: Phase) -> Event {
+    let mut read = std::pin::pin!(reader.read_buf(space));
+    if phase == Phase::Open {
+        return Event::Read(read.await);
+    }
+    poll_fn(|context| match read.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Event::Read(done)),
+        Poll::Pending => Poll::Ready(Event::Drained),
+    })
+    .await
+}

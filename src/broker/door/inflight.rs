@@ -1,0 +1,196 @@
+//! What was received with QoS 1 or 2 and is not yet acknowledged, in the order of receipt.
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::{BufMut, BytesMut};
+
+use crate::message::{Completion, Outcome};
+
+/// The acknowledgement that a PUBLISH waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ack {
+    /// QoS 1.
+    Puback(u16),
+    /// QoS 2, first half.
+    Pubrec(u16),
+}
+
+/// The publishes that wait for their receipts. Acknowledgements leave in the order of receipt
+/// (MQTT-4.6.0-2, MQTT-4.6.0-3) whatever the order of the completions.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    generation: u64,
+    first: u64,
+    waiting: VecDeque<(Ack, bool)>,
+    /// Packet ids of QoS 2 that were received and not released.
+    held: HashSet<u16>,
+}
+
+/// A message could not be stored: the connection has to end, so that it is sent again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Failed;
+
+/// At so many unacknowledged publishes the connection is not read any further: one whole batch of
+/// the writer, so that a single fast sender can fill it.
+pub(super) const MAX_WAITING: usize = 2_000;
+
+/// A client that leaves so many QoS 2 packet ids unreleased has lost count of them.
+pub(super) const MAX_HELD: usize = 1_000;
+
+impl Inflight {
+    /// For a connection of this generation.
+    pub(super) fn new(generation: u64) -> Self {
+        Self { generation, first: 0, waiting: VecDeque::new(), held: HashSet::new() }
+    }
+
+    /// Whether no more should be taken in.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Notes a publish that waits for its receipt, and returns the receipt's serial number.
+    pub(super) fn open(&mut self, ack: Ack) -> u64 {
+        self.waiting.push_back((ack, false));
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    /// Notes a publish that is to be acknowledged in its turn without being handed on.
+    pub(super) fn settle(&mut self, ack: Ack) {
+        self.waiting.push_back((ack, true));
+    }
+
+    /// Ends one. Completions of another generation, and serials that are not open, mean nothing.
+    ///
+    /// # Errors
+    /// [`Failed`], and nothing after it may be acknowledged.
+    pub(super) fn complete(&mut self, completion: Completion) -> Result<(), Failed> {
+        if completion.generation != self.generation {
+            return Ok(());
+        }
+        let place = completion.serial.checked_sub(self.first);
+        let place = place.and_then(|p| usize::try_from(p).ok());
+        let Some((_, done)) = place.and_then(|p| self.waiting.get_mut(p)) else { return Ok(()) };
+        match completion.outcome {
+            Outcome::Stored | Outcome::Refused => *done = true,
+            Outcome::Failed => return Err(Failed),
+        }
+        Ok(())
+    }
+
+    /// Writes the acknowledgements whose turn has come.
+    pub(super) fn drain_into(&mut self, out: &mut BytesMut) {
+        while let Some((ack, true)) = self.waiting.front() {
+            let (kind, pkid) = match ack {
+                Ack::Puback(pkid) => (0x40, *pkid),
+                Ack::Pubrec(pkid) => (0x50, *pkid),
+            };
+            emit_ack(out, kind, pkid);
+            self.waiting.pop_front();
+            self.first += 1;
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > 64 {
+            self.waiting = VecDeque::new();
+        }
+    }
+
+    /// Takes a QoS 2 packet id. False: it is held already, so this is the same message again.
+    pub(super) fn hold(&mut self, pkid: u16) -> bool {
+        self.held.insert(pkid)
+    }
+
+    /// Whether the PUBREC for a QoS 2 packet id has yet to be sent.
+    pub(super) fn awaits_pubrec(&self, pkid: u16) -> bool {
+        self.waiting.iter().any(|(ack, _)| *ack == Ack::Pubrec(pkid))
+    }
+
+    /// How many QoS 2 packet ids are held.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Lets a QoS 2 packet id go, known or not.
+    pub(super) fn release(&mut self, pkid: u16) {
+        self.held.remove(&pkid);
+        if self.held.is_empty() && self.held.capacity() > 64 {
+            self.held = HashSet::new();
+        }
+    }
+}
+
+/// Writes one of the packets that are a type and a packet id: PUBACK, PUBREC, PUBCOMP, UNSUBACK.
+pub(super) fn emit_ack(out: &mut BytesMut, first: u8, pkid: u16) {
+    out.put_slice(&[first, 2]);
+    out.put_u16(pkid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(serial: u64) -> Completion {
+        Completion { generation: 7, serial, outcome: Outcome::Stored }
+    }
+
+    fn drained(inflight: &mut Inflight) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        inflight.drain_into(&mut out);
+        out.to_vec()
+    }
+
+    #[test]
+    fn acknowledgements_leave_in_the_order_of_receipt() {
+        let mut inflight = Inflight::new(7);
+        let a = inflight.open(Ack::Puback(10));
+        let b = inflight.open(Ack::Pubrec(11));
+        inflight.settle(Ack::Puback(12));
+        let d = inflight.open(Ack::Puback(13));
+        inflight.complete(stored(d)).unwrap();
+        inflight.complete(stored(b)).unwrap();
+        assert!(drained(&mut inflight).is_empty());
+        inflight.complete(stored(a)).unwrap();
+        let expected = [0x40, 2, 0, 10, 0x50, 2, 0, 11, 0x40, 2, 0, 12, 0x40, 2, 0, 13];
+        assert_eq!(drained(&mut inflight), expected);
+        assert!(inflight.is_empty());
+    }
+
+    #[test]
+    fn refused_is_acknowledged_and_failed_is_not() {
+        let mut inflight = Inflight::new(7);
+        let a = inflight.open(Ack::Puback(1));
+        let b = inflight.open(Ack::Puback(2));
+        let refused = Completion { outcome: Outcome::Refused, ..stored(a) };
+        assert_eq!(inflight.complete(refused), Ok(()));
+        assert_eq!(drained(&mut inflight), [0x40, 2, 0, 1]);
+        let failed = Completion { outcome: Outcome::Failed, ..stored(b) };
+        assert_eq!(inflight.complete(failed), Err(Failed));
+        assert!(drained(&mut inflight).is_empty());
+    }
+
+    #[test]
+    fn a_completion_of_another_generation_is_ignored_whatever_it_says() {
+        let mut inflight = Inflight::new(7);
+        let a = inflight.open(Ack::Puback(1));
+        for outcome in [Outcome::Stored, Outcome::Refused, Outcome::Failed] {
+            let stale = Completion { generation: 6, serial: a, outcome };
+            assert_eq!(inflight.complete(stale), Ok(()));
+        }
+        assert!(drained(&mut inflight).is_empty());
+    }
+
+    #[test]
+    fn a_serial_that_is_not_open_is_ignored() {
+        let mut inflight = Inflight::new(7);
+        let a = inflight.open(Ack::Puback(1));
+        inflight.complete(stored(a)).unwrap();
+        drained(&mut inflight);
+        for serial in [a, 1, 2, u64::MAX] {
+            let failed = Completion { outcome: Outcome::Failed, ..stored(serial) };
+            assert_eq!(inflight.complete(failed), Ok(()));
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! One connection: from the first byte to the will.
+//!
+//! [`serve`] is the task, generic over the stream; [`session`] is the protocol, [`deadlines`] the
+//! clock, both without a socket. A task never waits for one thing alone: while it waits for room in
+//! the queue it does not read, but goes on acknowledging, delivering and noticing that it has to
+//! leave.
+
+mod connection;
+mod deadlines;
+mod inflight;
+mod session;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::connection::{Connection, End};
+use super::access::{self, Nearness};
+use super::frame::Frames;
+use super::house::{House, Intake};
+use super::login::{self, Admitted, Refusal, Will};
+use super::sessions::{Hold, Identity};
+use crate::config::Access;
+use crate::message::{Message, Origin, OriginKind, Receipt};
+
+/// Who stands at the door.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Visitor {
+    /// Its address as the socket says it.
+    pub(super) peer: IpAddr,
+    /// Who may come in here.
+    pub(super) policy: Access,
+    /// Whether it has to be told that there are too many already.
+    pub(super) turned_away: bool,
+}
+
+/// How long a client may take for its CONNECT.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The same for one that will be turned away anyhow.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the connection that held a session may take to leave.
+const TAKEOVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long, and for how many bytes, we listen on after our last word: closing a socket that has
+/// unread bytes resets it, and the last word may be lost on the way.
+const LINGER: (Duration, usize) = (Duration::from_millis(500), 256 * 1024);
+
+/// A client that has been let in.
+struct Guest {
+    admitted: Admitted,
+    from: Nearness,
+    session: Option<Hold>,
+    will_room: Option<OwnedSemaphorePermit>,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve<S>(stream: S, visitor: Visitor, house: Arc<House>, intake: Intake)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut frames = Frames::default();
+    let greeted = tokio::select! {
+        () = house.quiet.cancelled() => return,
+        greeted = greet(&mut reader, &mut frames, visitor, &house) => greeted,
+    };
+    let mut guest = match greeted {
+        Ok(guest) => guest,
+        Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
+    };
+    guest.settle_in(&house).await;
+    house.counters.broker_connections.increment();
+    if answer(&mut writer, ConnectReturnCode::Success).await.is_ok() {
+        let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
+        let (end, streams, intake) = connection.run().await;
+        said_goodbye(end, streams, visitor, &house).await;
+        if let Some(intake) = intake.filter(|_| end.publishes_will() && !house.quiet.is_cancelled())
+        {
+            guest.publish_will(&house, &intake).await;
+        }
+    }
+    house.counters.broker_connections.decrement();
+}
+
+/// Waits for the CONNECT and judges it.
+async fn greet<S: AsyncRead>(
+    reader: &mut ReadHalf<S>,
+    frames: &mut Frames,
+    visitor: Visitor,
+    house: &House,
+) -> Result<Guest, Refusal> {
+    let patience = if visitor.turned_away { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
+    let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
+    let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
+    if visitor.turned_away {
+        let code = Some(ConnectReturnCode::ServiceUnavailable);
+        return Err(Refusal { code, reason: "too_many_connections" });
+    }
+    let from = access::nearness(visitor.peer, &house.surroundings.now());
+    let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
+    Ok(Guest { admitted, from, session: None, will_room: None })
+}
+
+async fn connect<S: AsyncRead>(
+    reader: &mut ReadHalf<S>,
+    frames: &mut Frames,
+) -> Result<Connect, Refusal> {
+    loop {
+        if let Some(connect) = login::read_connect(frames)? {
+            return Ok(connect);
+        }
+        match reader.read_buf(frames.space()).await {
+            Ok(n) if n > 0 => {}
+            _ => return Err(Refusal { code: None, reason: "gone_before_connect" }),
+        }
+    }
+}
+
+async fn answer<S: AsyncWrite>(
+    writer: &mut WriteHalf<S>,
+    code: ConnectReturnCode,
+) -> std::io::Result<()> {
+    let mut out = BytesMut::with_capacity(4);
+    // The codec cannot fail on a packet of fixed length. No session is ever present: none is kept.
+    let _ = ConnAck::new(code, false).write(&mut out);
+    let written = tokio::time::timeout(CONNECT_WITHIN, writer.write_all(&out)).await;
+    written.map_err(std::io::Error::from)?
+}
+
+async fn turn_away<S: AsyncRead + AsyncWrite>(
+    reader: ReadHalf<S>,
+    mut writer: WriteHalf<S>,
+    visitor: Visitor,
+    refusal: Refusal,
+    house: &House,
+) {
+    house.counters.broker_refused.increment();
+    house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+    if let Some(code) = refusal.code {
+        if answer(&mut writer, code).await.is_ok() {
+            linger(reader, writer).await;
+        }
+    }
+}
+
+/// Says that nothing more will be written, and waits a little for the client to agree.
+async fn linger<S: AsyncRead + AsyncWrite>(mut reader: ReadHalf<S>, mut writer: WriteHalf<S>) {
+    let (time, bytes) = LINGER;
+    let listen_on = async {
+        writer.shutdown().await?;
+        let mut sink = [0; 1024];
+        let mut left = bytes;
+        while left > 0 {
+            match reader.read(&mut sink).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whatever goes wrong here, the connection is over.
+    let _ = tokio::time::timeout(time, listen_on).await;
+}
+
+/// Closes a connection as its end wants it, and counts what was not the client's own wish.
+async fn said_goodbye<S: AsyncRead + AsyncWrite>(
+    end: End,
+    (reader, writer): (ReadHalf<S>, WriteHalf<S>),
+    visitor: Visitor,
+    house: &House,
+) {
+    tracing::debug!(peer = %visitor.peer, ?end, "connection ended");
+    match end {
+        End::TakenOver => house.counters.broker_takeovers.increment(),
+        End::Shutdown => linger(reader, writer).await,
+        _ => {}
+    }
+    if let Some(reason) = end.reason() {
+        house.note(reason, || format!("a connection from {} was closed", visitor.peer));
+    }
+}
+
+impl Guest {
+    /// Takes the session, waiting for its last holder to leave (its will must not come after what
+    /// this one says), and finds room for the will.
+    async fn settle_in(&mut self, house: &House) {
+        if let Some(name) = self.admitted.unknown_name.as_deref() {
+            house.note_unknown_name(name, &self.admitted.identity);
+        }
+        if let Some(key) = self.admitted.session_key() {
+            let (hold, before) = house.sessions.take(key);
+            self.session = Some(hold);
+            if let Some(gone) = before {
+                // A slow one is not waited for: it publishes its will when it can.
+                let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
+            }
+        }
+        if let Some(will) = &self.admitted.will {
+            self.will_room = house.room_for_will(will);
+            if self.will_room.is_none() {
+                self.admitted.will = None;
+            }
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match &self.admitted.identity {
+            Identity::Anonymous(address) => {
+                Origin { kind: OriginKind::Anonymous, name: address.to_string().into() }
+            }
+        }
+    }
+
+    /// Publishes the will through the same checks as any publish, waiting for room in the queue.
+    async fn publish_will(&mut self, house: &House, intake: &Intake) {
+        let Some(Will { topic, payload, retain, .. }) = self.admitted.will.take() else { return };
+        let allowed =
+            if topic.contains('\0') { Err("nul_in_topic") } else { access::may_publish(&topic) };
+        if let Err(reason) = allowed {
+            house.note(reason, || format!("the will of {} was not published", self.origin().name));
+            return;
+        }
+        house.counters.broker_wills.increment();
+        house.copy(&topic, &payload, retain);
+        let message = Message {
+            topic,
+            payload,
+            origin: self.origin(),
+            received_at_ms: house.clock.now_ms(),
+            retained: false,
+            receipt: Receipt::none(),
+            place: None,
+        };
+        tokio::select! {
+            () = house.closing.cancelled() => {}
+            // The pipeline has ended: there is nothing left to tell.
+            _ = intake.inlet.send(message) => {}
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Bytes ↔ MQTT 3.1.1 packets, without a socket.
+//!
+//! The fixed header is looked at first: a PUBLISH whose payload is over the limit is skipped without
+//! being kept, and comes out as [`Oversized`] so that it can be acknowledged in its turn; anything
+//! else that is too long, or whose flags are wrong, is an error. The rest is `rumqttc`'s to parse.
+//! The buffer holds at most one packet and a read, grows only with what has really arrived, and
+//! shrinks back.
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use bytes::{Buf, BufMut, BytesMut};
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::Packet;
+
+use crate::message::MAX_PAYLOAD;
+
+/// What came in.
+#[derive(Debug, PartialEq)]
+pub(super) enum Frame {
+    /// A packet.
+    Packet(Packet),
+    /// A PUBLISH that was too large and has been skipped.
+    Oversized(Oversized),
+}
+
+/// What is known of a PUBLISH that was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Oversized {
+    /// How it wants to be acknowledged.
+    pub(super) qos: QoS,
+    /// Its packet id; 0 for QoS 0.
+    pub(super) pkid: u16,
+    /// Bytes of its payload.
+    pub(super) payload: usize,
+}
+
+/// The received bytes that are not yet packets.
+#[derive(Debug)]
+pub(super) struct Frames {
+    buffer: BytesMut,
+    /// Bytes of an oversized PUBLISH that are still to come, and what to say when they have.
+    skipping: Option<(usize, Oversized)>,
+    chunk: usize,
+}
+
+/// The first byte and the length after it (MQTT 3.1.1 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The packet type, 0 to 15.
+    pub(super) kind: u8,
+    flags: u8,
+    /// Bytes of the fixed header.
+    pub(super) len: usize,
+    /// Bytes that follow it.
+    pub(super) remaining: usize,
+}
+
+/// The largest packet other than PUBLISH, in bytes after the fixed header.
+const MAX_OTHER: usize = 64 * 1024;
+
+/// The smallest and the largest read, in bytes: an idle connection costs the small one.
+const CHUNKS: (usize, usize) = (2 * 1024, 64 * 1024);
+
+/// The packet types that are named here (MQTT 3.1.1 table 2.1).
+pub(super) const CONNECT: u8 = 1;
+const PUBLISH: u8 = 3;
+const PUBREL: u8 = 6;
+const SUBSCRIBE: u8 = 8;
+const UNSUBSCRIBE: u8 = 10;
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), skipping: None, chunk: CHUNKS.0 }
+    }
+}
+
+impl Frames {
+    /// Where the next read goes.
+    pub(super) fn space(&mut self) -> &mut BytesMut {
+        self.buffer.reserve(self.chunk);
+        &mut self.buffer
+    }
+
+    /// Says that a read brought `n` bytes: the next one is as large as the traffic wants it.
+    pub(super) fn filled(&mut self, n: usize) {
+        if n >= self.chunk {
+            self.chunk = (self.chunk * 2).min(CHUNKS.1);
+        } else if n < self.chunk / 4 {
+            self.chunk = (self.chunk / 2).max(CHUNKS.0);
+        }
+    }
+
+    /// Whether an oversized PUBLISH is being skipped.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.skipping.is_some()
+    }
+
+    /// The next packet, `None` if it has not wholly arrived.
+    ///
+    /// # Errors
+    /// The name of what is wrong; the connection cannot go on (MQTT-4.8.0-1).
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, &'static str> {
+        if let Some(skipped) = self.skip() {
+            return Ok(skipped.map(Frame::Oversized));
+        }
+        let Some(head) = self.head()? else {
+            self.shrink();
+            return Ok(None);
+        };
+        check_flags(head)?;
+        if head.kind == PUBLISH {
+            if let Some(limit) = self.oversized(head)? {
+                return Ok(limit);
+            }
+        } else if head.remaining > MAX_OTHER {
+            return Err("packet_too_large");
+        }
+        if self.buffer.len() < head.len + head.remaining {
+            return Ok(None);
+        }
+        let packet = Packet::read(&mut self.buffer, usize::MAX).map_err(|_| "malformed_packet")?;
+        Ok(Some(Frame::Packet(packet)))
+    }
+
+    /// The fixed header of the packet that comes next, once it has arrived.
+    ///
+    /// # Errors
+    /// Its length is malformed.
+    pub(super) fn head(&self) -> Result<Option<Head>, &'static str> {
+        let mut bytes = self.buffer.iter().copied();
+        let Some(first) = bytes.next() else { return Ok(None) };
+        let (mut remaining, mut len) = (0, 1);
+        for byte in bytes.take(4) {
+            remaining |= usize::from(byte & 0x7F) << (7 * (len - 1));
+            len += 1;
+            if byte & 0x80 == 0 {
+                return Ok(Some(Head { kind: first >> 4, flags: first & 0x0F, len, remaining }));
+            }
+        }
+        if len == 5 { Err("malformed_length") } else { Ok(None) }
+    }
+
+    /// The first byte that waits, and all that has arrived.
+    pub(super) fn waiting(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Takes a packet off without looking at more than its length.
+    pub(super) fn take(&mut self, head: Head) -> BytesMut {
+        let whole = (head.len + head.remaining).min(self.buffer.len());
+        self.buffer.split_to(whole)
+    }
+
+    /// Goes on skipping. The outer `Some` says that a skip is under way; the inner one that it ended.
+    fn skip(&mut self) -> Option<Option<Oversized>> {
+        let (left, what) = self.skipping?;
+        let here = left.min(self.buffer.len());
+        self.buffer.advance(here);
+        self.skipping = (here < left).then_some((left - here, what));
+        self.shrink();
+        Some(self.skipping.is_none().then_some(what))
+    }
+
+    /// Begins to skip a PUBLISH whose payload is too large. `None`: it is not; `Some(None)`: not
+    /// known yet, or not skipped yet.
+    fn oversized(&mut self, head: Head) -> Result<Option<Option<Frame>>, &'static str> {
+        if head.remaining <= MAX_PAYLOAD {
+            return Ok(None);
+        }
+        let qos = match (head.flags >> 1) & 0b11 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            2 => QoS::ExactlyOnce,
+            _ => return Err("malformed_packet"),
+        };
+        let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
+        let mut body = self.buffer.get(head.len..).unwrap_or_default();
+        if body.len() < 2 {
+            return Ok(Some(None));
+        }
+        let topic_len = usize::from(body.get_u16());
+        if body.len() < topic_len + id_len {
+            return Ok(Some(None));
+        }
+        let payload = head.remaining.saturating_sub(2 + topic_len + id_len);
+        if payload <= MAX_PAYLOAD {
+            return Ok(None);
+        }
+        body.advance(topic_len);
+        let pkid = if id_len == 0 { 0 } else { body.get_u16() };
+        if id_len != 0 && pkid == 0 {
+            return Err("malformed_packet");
+        }
+        let what = Oversized { qos, pkid, payload };
+        self.skipping = Some((head.len + head.remaining, what));
+        Ok(Some(self.skip().flatten().map(Frame::Oversized)))
+    }
+
+    /// Gives a large buffer back once it is empty.
+    fn shrink(&mut self) {
+        if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.chunk {
+            self.buffer = BytesMut::new();
+        }
+    }
+}
+
+/// Flags are fixed for every packet but PUBLISH, and a wrong one ends the connection (MQTT-2.2.2-2).
+fn check_flags(head: Head) -> Result<(), &'static str> {
+    let expected = match head.kind {
+        PUBLISH => return Ok(()),
+        PUBREL | SUBSCRIBE | UNSUBSCRIBE => 0b0010,
+        _ => 0,
+    };
+    if head.flags == expected { Ok(()) } else { Err("malformed_flags") }
+}
+
+/// Writes a PUBLISH of QoS 0.
+pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], retain: bool) {
+    let mut remaining = 2 + topic.len() + payload.len();
+    out.reserve(5 + remaining);
+    out.put_u8((PUBLISH << 4) | u8::from(retain));
+    loop {
+        let byte = u8::try_from(remaining % 128).unwrap_or(0);
+        remaining /= 128;
+        out.put_u8(if remaining > 0 { byte | 0x80 } else { byte });
+        if remaining == 0 {
+            break;
+        }
+    }
+    // A topic that came in fits: its length was two bytes then, too.
+    out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
+    out.put_slice(topic);
+    out.put_slice(payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumqttc::mqttbytes::v4::{PubAck, Publish, Subscribe};
+
+    fn publish(qos: QoS, pkid: u16, payload: usize) -> Vec<u8> {
+        let mut packet = Publish::new("a/b", qos, vec![7; payload]);
+        packet.pkid = pkid;
+        let mut out = BytesMut::new();
+        packet.write(&mut out).unwrap();
+        out.to_vec()
+    }
+
+    /// Feeds bytes in pieces, and returns the frames and the largest buffer on the way.
+    fn feed(bytes: &[u8], piece: usize) -> (Vec<Frame>, usize) {
+        let (mut frames, mut seen, mut largest) = (Frames::default(), Vec::new(), 0);
+        for chunk in bytes.chunks(piece) {
+            frames.space().extend_from_slice(chunk);
+            frames.filled(chunk.len());
+            largest = largest.max(frames.buffer.capacity());
+            while let Some(frame) = frames.next().unwrap() {
+                seen.push(frame);
+            }
+        }
+        (seen, largest)
+    }
+
+    #[test]
+    fn packets_come_out_whole_however_the_bytes_are_cut() {
+        let mut bytes = publish(QoS::AtLeastOnce, 5, 300);
+        bytes.extend([0xC0, 0x00]);
+        bytes.extend(publish(QoS::AtMostOnce, 0, 0));
+        for piece in [1, 2, 3, 7, 100, 10_000] {
+            let (seen, _) = feed(&bytes, piece);
+            assert_eq!(seen.len(), 3, "in pieces of {piece}");
+            assert_eq!(seen[1], Frame::Packet(Packet::PingReq));
+        }
+    }
+
+    #[test]
+    fn an_oversized_publish_is_skipped_without_being_kept() {
+        for (qos, pkid) in [(QoS::AtMostOnce, 0), (QoS::AtLeastOnce, 9), (QoS::ExactlyOnce, 10)] {
+            let mut bytes = publish(qos, pkid, MAX_PAYLOAD * 8);
+            bytes.extend([0xC0, 0x00]);
+            let (seen, largest) = feed(&bytes, 5_000);
+            let what = Oversized { qos, pkid, payload: MAX_PAYLOAD * 8 };
+            assert_eq!(seen, [Frame::Oversized(what), Frame::Packet(Packet::PingReq)]);
+            assert!(largest < 100_000, "{largest}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_the_payloads_not_the_packets() {
+        let (seen, _) = feed(&publish(QoS::AtLeastOnce, 1, MAX_PAYLOAD), 60_000);
+        assert!(
+            matches!(&seen[..], [Frame::Packet(Packet::Publish(p))] if p.payload.len() == MAX_PAYLOAD)
+        );
+        let (seen, _) = feed(&publish(QoS::AtLeastOnce, 1, MAX_PAYLOAD + 1), 1);
+        assert!(matches!(&seen[..], [Frame::Oversized(_)]));
+    }
+
+    #[test]
+    fn a_promised_length_takes_no_memory() {
+        let mut frames = Frames::default();
+        frames.space().extend_from_slice(&[0x30, 0xFF, 0xFF, 0x0F, 0, 3]);
+        assert_eq!(frames.next(), Ok(None));
+        assert!(frames.buffer.capacity() <= 2 * CHUNKS.0);
+    }
+
+    #[test]
+    fn the_buffer_shrinks_after_a_large_packet() {
+        let mut frames = Frames::default();
+        for chunk in publish(QoS::AtMostOnce, 0, MAX_PAYLOAD).chunks(1000) {
+            frames.space().extend_from_slice(chunk);
+            frames.filled(chunk.len());
+        }
+        assert!(matches!(frames.next(), Ok(Some(Frame::Packet(_)))));
+        assert_eq!(frames.next(), Ok(None));
+        assert!(frames.space().capacity() <= 2 * CHUNKS.0);
+    }
+
+    #[test]
+    fn what_mqtt_forbids_is_named() {
+        let cases: [(&[u8], &str); 8] = [
+            (&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], "malformed_length"),
+            (&[0x80, 0x02, 0, 1], "malformed_flags"),
+            (&[0x60, 0x02, 0, 1], "malformed_flags"),
+            (&[0xC1, 0x00], "malformed_flags"),
+            (&[0x82, 0x80, 0x80, 0x08], "packet_too_large"),
+            (&[0x36, 0x04, 0, 1, b'a', 0], "malformed_packet"),
+            (&[0x36, 0x80, 0x80, 0x40, 0, 1], "malformed_packet"),
+            (&[0x30, 0x03, 0, 9, b'a'], "malformed_packet"),
+        ];
+        for (bytes, expected) in cases {
+            let mut frames = Frames::default();
+            frames.space().extend_from_slice(bytes);
+            assert_eq!(frames.next(), Err(expected), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_emitted_reads_back() {
+        for len in [0, 1, 100, 200, 20_000, 200_000] {
+            let mut out = BytesMut::new();
+            emit_publish(&mut out, b"meshcore/x", &vec![1; len], len == 1);
+            let Ok(Packet::Publish(p)) = Packet::read(&mut out, usize::MAX) else { panic!() };
+            assert_eq!(
+                (p.topic.as_str(), p.payload.len(), p.retain),
+                ("meshcore/x", len, len == 1)
+            );
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn other_packets_are_left_to_the_codec() {
+        let mut out = BytesMut::new();
+        Subscribe::new("a/#", QoS::AtLeastOnce).write(&mut out).unwrap();
+        PubAck::new(3).write(&mut out).unwrap();
+        let (seen, _) = feed(&out, 4);
+        assert!(matches!(
+            seen[..],
+            [Frame::Packet(Packet::Subscribe(_)), Frame::Packet(Packet::PubAck(_))]
+        ));
+    }
+}

@@ -1,0 +1,193 @@
+//! Listening sockets: bind them, accept, and give each connection a task of its own.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::door::{self, Visitor};
+use super::house::{House, Intake};
+use crate::config::Access;
+
+/// Connections that are served at the same time, on all listeners together.
+pub(super) const MAX_CONNECTIONS: usize = 1_000;
+
+/// Connections above that which are told so at the same time; the rest is closed without a word.
+pub(super) const MAX_REFUSALS: usize = 64;
+
+/// Connections that the system holds for us while we are busy.
+const BACKLOG: u32 = 1024;
+
+/// How long accepting rests after an error such as "too many open files", which would come again at
+/// once.
+const REST: Duration = Duration::from_millis(100);
+
+/// A peer that vanished without a word is found out after these, also when it promised no keepalive.
+const PROBE_AFTER: Duration = Duration::from_secs(120);
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; {advice}")]
+pub struct BindError {
+    address: SocketAddr,
+    advice: &'static str,
+    source: io::Error,
+}
+
+/// Where connections come from.
+pub(super) trait Doorstep: Send {
+    /// What they are.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next one, and who it is. Cancel-safe.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
+}
+
+/// What every listener of a broker needs for the connections it accepts.
+#[derive(Clone)]
+pub(super) struct Reception {
+    pub(super) house: Arc<House>,
+    pub(super) intake: Intake,
+    /// Where the connections' tasks are awaited.
+    pub(super) doors: TaskTracker,
+    /// Ends them whatever they are doing.
+    pub(super) kill: CancellationToken,
+    /// Room for connections, and for refusals.
+    pub(super) room: Arc<Semaphore>,
+    pub(super) refusals: Arc<Semaphore>,
+}
+
+/// Binds an address. `0.0.0.0` and `[::]` both mean every address of both families, where there is
+/// IPv6; returns the address with the port that the system gave.
+///
+/// # Errors
+/// [`BindError`], in words for the user.
+pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let listener = if address.ip().is_unspecified() {
+        let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
+        match open(both) {
+            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address),
+            other => other,
+        }
+    } else {
+        open(address)
+    };
+    let listener = listener.and_then(|l| l.local_addr().map(|a| (l, a.port())));
+    let (listener, port) = listener.map_err(|source| BindError::new(address, source))?;
+    Ok((listener, SocketAddr::new(address.ip(), port)))
+}
+
+impl BindError {
+    fn new(address: SocketAddr, source: io::Error) -> Self {
+        let advice = match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program, perhaps another broker, has this port: stop it, or choose \
+                 another port with `bind` in [[broker.listeners]]"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose a higher one"
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine does not have this address: choose one that it has, or 0.0.0.0 for all"
+            }
+            _ => "choose another address with `bind` in [[broker.listeners]]",
+        };
+        Self { address, advice, source }
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
+    // A hub that starts again must not wait for the connections of the last one to be forgotten.
+    socket.set_reuseaddr(true)?;
+    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The errors of a system that was built, or is run, without IPv6.
+fn is_without_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    let without =
+        [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::NOPROTOOPT, Errno::PROTONOSUPPORT];
+    errno.is_some_and(|errno| without.contains(&errno))
+}
+
+impl Doorstep for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = Self::accept(self).await?;
+        // Neither is worth a connection: without them it is slower to answer, or to be given up.
+        let _ = stream.set_nodelay(true);
+        let _ = probe(&stream);
+        Ok((stream, peer.ip().to_canonical()))
+    }
+}
+
+fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, 4)?;
+    sockopt::set_socket_keepalive(stream, true)
+}
+
+/// Accepts until the broker goes quiet. An error never ends it.
+pub(super) async fn accept(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+    let quiet = reception.house.quiet.clone();
+    loop {
+        let accepted = tokio::select! {
+            () = quiet.cancelled() => return,
+            accepted = doorstep.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => reception.receive(stream, peer, policy),
+            Err(error) => {
+                let note = || format!("a connection could not be accepted: {error}");
+                reception.house.note("accept_failed", note);
+                tokio::select! {
+                    () = quiet.cancelled() => return,
+                    () = tokio::time::sleep(REST) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Reception {
+    fn receive<S>(&self, stream: S, peer: IpAddr, policy: Access)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.house.counters.broker_accepted.increment();
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        let turned_away = room.is_err();
+        let Ok(room) = room.or_else(|_| Arc::clone(&self.refusals).try_acquire_owned()) else {
+            self.house.counters.broker_refused.increment();
+            let note = || format!("a connection from {peer} was closed");
+            return self.house.note("too_many_connections", note);
+        };
+        let visitor = Visitor { peer, policy, turned_away };
+        let (house, intake) = (Arc::clone(&self.house), self.intake.clone());
+        let kill = self.kill.clone();
+        self.doors.spawn(async move {
+            tokio::select! {
+                () = kill.cancelled() => {}
+                () = door::serve(stream, visitor, house, intake) => {}
+            }
+            drop(room);
+        });
+    }
+}

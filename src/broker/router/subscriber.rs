@@ -1,0 +1,275 @@
+//! A connection's subscriptions, kept alive across routers by a task of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::mqttbytes::matches;
+use rumqttd::local::LinkRx;
+use rumqttd::{Forward, Notification};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::link::{self, Generation, Gone, Link};
+use super::{Shared, Slot};
+
+/// A connection's end: what it asks for, and the copies it gets.
+///
+/// Copies wait in a short channel; when it is full they wait in the router's log, and when that
+/// rolls over they are lost and counted. Nothing else waits for a slow subscriber.
+#[derive(Debug)]
+pub(in crate::broker) struct Subscriber {
+    commands: mpsc::Sender<Command>,
+    /// The copies, in the order of each filter's log.
+    pub(in crate::broker) deliveries: mpsc::Receiver<Delivery>,
+}
+
+/// A copy for a subscriber.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::broker) struct Delivery {
+    /// Where it was published.
+    pub(in crate::broker) topic: Bytes,
+    /// What was published.
+    pub(in crate::broker) payload: Bytes,
+}
+
+#[derive(Debug)]
+enum Command {
+    Subscribe(Vec<String>, oneshot::Sender<()>),
+    Unsubscribe(Vec<String>, oneshot::Sender<()>),
+}
+
+/// Copies on their way to one connection.
+const DELIVERIES: usize = 16;
+
+/// Commands on their way; a connection waits for the answer to each.
+const COMMANDS: usize = 1;
+
+/// How long a subscriber goes on reading a router that is being replaced.
+const FAREWELL: Duration = Duration::from_millis(20);
+
+/// Pause between attempts to open a link.
+const LINK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Opens a subscriber; its task ends when it is dropped.
+pub(super) fn open(shared: &Arc<Shared>) -> Subscriber {
+    let (commands, inbox) = mpsc::channel(COMMANDS);
+    let (outbox, deliveries) = mpsc::channel(DELIVERIES);
+    shared.pumps.fetch_add(1, Ordering::AcqRel);
+    let pump = Pump {
+        slot: Slot::take(shared),
+        generations: shared.generations.subscribe(),
+        link: None,
+        filters: Vec::new(),
+        inbox,
+        outbox,
+    };
+    shared.tasks.spawn(pump.run());
+    Subscriber { commands, deliveries }
+}
+
+impl Subscriber {
+    /// Subscribes; the answer comes when whatever is published from then on will be delivered. Wait
+    /// for it before the next command.
+    pub(in crate::broker) fn subscribe(&self, filters: Vec<String>) -> oneshot::Receiver<()> {
+        let (done, answer) = oneshot::channel();
+        self.command(Command::Subscribe(filters, done));
+        answer
+    }
+
+    /// Unsubscribes; copies that are on their way still come. Wait for the answer as well.
+    pub(in crate::broker) fn unsubscribe(&self, filters: Vec<String>) -> oneshot::Receiver<()> {
+        let (done, answer) = oneshot::channel();
+        self.command(Command::Unsubscribe(filters, done));
+        answer
+    }
+
+    fn command(&self, command: Command) {
+        // There is room, since every answer is waited for. Were there none, the command's sender
+        // would be dropped, and that is an answer, too.
+        let _ = self.commands.try_send(command);
+    }
+}
+
+/// The task between the router and one connection.
+struct Pump {
+    slot: Slot,
+    generations: watch::Receiver<Arc<Generation>>,
+    link: Option<Link>,
+    filters: Vec<Watched>,
+    inbox: mpsc::Receiver<Command>,
+    outbox: mpsc::Sender<Delivery>,
+}
+
+/// A filter, and the place in its log where the next copy comes from.
+struct Watched {
+    filter: String,
+    next: Option<u64>,
+}
+
+/// The connection has gone.
+struct Left;
+
+impl Pump {
+    async fn run(mut self) {
+        self.join().await;
+        while self.turn().await.is_ok() {}
+        if let Some((sender, _)) = self.link.take() {
+            link::leave(sender).await;
+        }
+    }
+
+    async fn turn(&mut self) -> Result<(), Left> {
+        tokio::select! {
+            command = self.inbox.recv() => self.obey(command.ok_or(Left)?).await,
+            notification = next(&mut self.link) => return self.pass_on(notification).await,
+            changed = self.generations.changed() => {
+                changed.map_err(|_| Left)?;
+                self.move_over().await?;
+            }
+            () = tokio::time::sleep(LINK_AGAIN), if self.link.is_none() => self.join().await,
+        }
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) {
+        let (result, done) = match command {
+            Command::Subscribe(filters, done) => (self.subscribe(filters).await, done),
+            Command::Unsubscribe(filters, done) => (self.unsubscribe(&filters).await, done),
+        };
+        if let Err(Gone { .. }) = result {
+            // The filters are noted: the next link has them.
+            self.link = None;
+        }
+        // A connection that does not wait any more has gone.
+        let _ = done.send(());
+    }
+
+    async fn subscribe(&mut self, filters: Vec<String>) -> Result<(), Gone> {
+        let known = |pump: &Self, filter: &str| pump.filters.iter().any(|w| w.filter == filter);
+        for filter in filters {
+            if !known(self, &filter) {
+                self.ask_for(&filter);
+                self.slot.shared.filters.fetch_add(1, Ordering::AcqRel);
+                self.filters.push(Watched { filter, next: None });
+            }
+        }
+        match &mut self.link {
+            Some((sender, _)) => link::ring(sender).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn unsubscribe(&mut self, filters: &[String]) -> Result<(), Gone> {
+        let before = self.filters.len();
+        self.filters.retain(|w| !filters.contains(&w.filter));
+        self.slot.shared.filters.fetch_sub(before - self.filters.len(), Ordering::AcqRel);
+        let Some((sender, _)) = &mut self.link else { return Ok(()) };
+        for filter in filters {
+            link::drop_filter(sender, filter);
+        }
+        link::ring(sender).await
+    }
+
+    fn ask_for(&mut self, filter: &str) {
+        self.generations.borrow().note_filter(filter);
+        if let Some((sender, _)) = &mut self.link {
+            link::add_filter(sender, filter);
+        }
+    }
+
+    /// Opens a link to the newest router, and subscribes to everything there.
+    async fn join(&mut self) {
+        let generation = Arc::clone(&self.generations.borrow_and_update());
+        self.link = link::connect(&generation, self.slot.name()).await.ok();
+        let Some((sender, _)) = &mut self.link else { return };
+        for watched in &mut self.filters {
+            watched.next = None;
+            generation.note_filter(&watched.filter);
+            link::add_filter(sender, &watched.filter);
+        }
+        if link::ring(sender).await.is_err() {
+            self.link = None;
+        } else {
+            generation.joined.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Reads what the old router still has, then joins the new one.
+    async fn move_over(&mut self) -> Result<(), Left> {
+        while let Ok(notification) = tokio::time::timeout(FAREWELL, next(&mut self.link)).await {
+            let over = notification.is_err();
+            self.pass_on(notification).await?;
+            if over {
+                break;
+            }
+        }
+        self.join().await;
+        Ok(())
+    }
+
+    async fn pass_on(
+        &mut self,
+        notification: Result<Option<Notification>, Gone>,
+    ) -> Result<(), Left> {
+        match notification {
+            Err(Gone { .. }) => self.link = None,
+            Ok(Some(Notification::Forward(forward))) => return self.deliver(forward).await,
+            Ok(Some(Notification::Unschedule)) => {
+                // The router has paused this link until it is woken.
+                if let Some((_, receiver)) = &self.link {
+                    if receiver.wake().await.is_err() {
+                        self.link = None;
+                    }
+                }
+            }
+            Ok(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, forward: Forward) -> Result<(), Left> {
+        let (topic, payload) = (forward.publish.topic, forward.publish.payload);
+        if let (Some((_, at)), Ok(name)) = (forward.cursor, std::str::from_utf8(&topic)) {
+            let lost = skipped(&mut self.filters, name, at);
+            self.slot.shared.counters.broker_copies_lost.add(lost);
+        }
+        self.outbox.send(Delivery { topic, payload }).await.map_err(|_| Left)
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.slot.shared.filters.fetch_sub(self.filters.len(), Ordering::AcqRel);
+        self.slot.shared.pumps.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// How many copies were lost before the one at `at`, which belongs to one of the filters that match
+/// its topic: the router does not say which, so the one that expects it, else one whose place is not
+/// known yet, else the one that is nearest before it.
+fn skipped(filters: &mut [Watched], topic: &str, at: u64) -> u64 {
+    let matching = filters.iter_mut().filter(|w| matches(topic, &w.filter));
+    let rank = |w: &Watched| match w.next {
+        Some(next) if next == at => (0, 0),
+        None => (1, 0),
+        Some(next) if next < at => (2, at - next),
+        Some(_) => (3, 0),
+    };
+    let Some(watched) = matching.min_by_key(|w| rank(w)) else { return 0 };
+    let (_, lost) = rank(watched);
+    watched.next = Some(at + 1);
+    lost
+}
+
+/// The next notification; waits for ever without a link. Cancel-safe.
+async fn next(link: &mut Option<Link>) -> Result<Option<Notification>, Gone> {
+    match link {
+        Some((_, receiver)) => receive(receiver).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn receive(receiver: &mut LinkRx) -> Result<Option<Notification>, Gone> {
+    receiver.next().await.map_err(|e| Gone::from(&e))
+}
