@@ -34,6 +34,7 @@ fn port(at: Option<SocketAddr>) -> String {
 fn publish_until_cut(at: SocketAddr, messages: &[(String, String)]) -> BTreeSet<String> {
     let mut options = MqttOptions::new("publisher", at.ip().to_string(), at.port());
     options.set_keep_alive(Duration::from_secs(30)).set_inflight(100);
+    options.set_max_packet_size(1 << 20, 1 << 20);
     let (client, mut connection) = Client::new(options, messages.len().max(1));
     for (topic, payload) in messages {
         client.publish(topic, QoS::AtLeastOnce, false, payload.as_bytes()).unwrap();

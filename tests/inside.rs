@@ -45,7 +45,8 @@ struct Gateway {
 
 impl Gateway {
     fn connect(at: SocketAddr) -> Self {
-        let options = MqttOptions::new("gateway", at.ip().to_string(), at.port());
+        let mut options = MqttOptions::new("gateway", at.ip().to_string(), at.port());
+        options.set_max_packet_size(1 << 20, 1 << 20);
         let (client, events) = AsyncClient::new(options, 16);
         Self { client, events }
     }
