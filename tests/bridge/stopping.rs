@@ -1,13 +1,12 @@
 //! The end, in two phases.
 
 use super::fake::{Fake, publish};
-use super::{Box, quick, source};
+use super::{Box, closed_port, quick, source};
 use crate::support::PATIENCE;
 
 use meshbox::message::Outcome;
 use meshbox::message::queue::Bounds;
 use rumqttc::mqttbytes::v4::Packet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 fn soon() -> Instant {
@@ -34,6 +33,21 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
     assert_eq!(client.packet().await, None);
     assert_eq!(hub.counters.sources()["s"].step, "stopped");
     assert!(!hub.counters.sources()["s"].connected);
+}
+
+#[tokio::test]
+async fn the_shutdown_token_alone_lets_the_pipeline_end() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut hub = Box::start(&[source("s", broker.at), source("t", closed_port())], dir.path());
+    let mut client = broker.subscribed().await;
+    client.send(&[publish(1, "a")]).await;
+    let message = hub.next().await;
+    hub.shutdown.cancel();
+    assert!(hub.outlet.next().await.is_none(), "every inlet is gone");
+    message.receipt.complete(Outcome::Stored);
+    assert_eq!(client.pubacks(1).await, [1]);
+    assert!(hub.bridge.stop(soon()).await);
 }
 
 #[tokio::test]
@@ -79,7 +93,7 @@ async fn a_store_that_takes_nothing_holds_the_end_up_no_longer_than_its_deadline
 #[tokio::test]
 async fn a_source_that_is_not_connected_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let closed = closed_port();
     let silent = Fake::start().await;
     let sources = [source("closed", closed), source("silent", silent.at)];
     let mut limits = quick();
