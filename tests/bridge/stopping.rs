@@ -31,8 +31,8 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
     assert_eq!(client.pubacks(2).await, [1, 2]);
     assert_eq!(client.packet().await, Some(Packet::Disconnect));
     assert_eq!(client.packet().await, None);
-    assert_eq!(hub.counters.sources()["s"].step, "stopped");
-    assert!(!hub.counters.sources()["s"].connected);
+    let state = &hub.counters.sources()["s"];
+    assert_eq!((state.step.as_str(), state.connected, state.messages), ("stopped", false, 2));
 }
 
 #[tokio::test]

@@ -117,6 +117,25 @@ async fn a_broker_that_no_longer_answers_pings_is_dialled_again() {
 }
 
 #[tokio::test]
+async fn after_a_connection_that_held_failures_and_waits_begin_anew() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = meshbox::bridge::Limits {
+        stable_after: Duration::ZERO,
+        backoff_max: Duration::from_secs(3_600),
+        ..quick()
+    };
+    let hub = Box::with(&[source("s", broker.at)], dir.path(), super::WIDE, limits);
+    // Doubled each time, the wait before the last of them would be over a minute.
+    for _ in 0..15 {
+        let _client = broker.subscribed().await;
+        hub.receiving("s").await;
+    }
+    let state = hub.until("s", "breaks", |s| !s.connected).await;
+    assert_eq!(state.last_error, "receiving: the broker closed the connection");
+}
+
+#[tokio::test]
 async fn a_pipeline_that_ended_stops_the_source_and_is_said() {
     let broker = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
