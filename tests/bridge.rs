@@ -131,13 +131,22 @@ impl Box {
         }
     }
 
+    /// Waits until the last inlet is dropped; fails if another message comes first.
+    async fn inlets_are_gone(&mut self) {
+        let next = tokio::time::timeout(PATIENCE, self.outlet.next()).await;
+        assert!(next.expect("gave up waiting for the inlets to go").is_none());
+    }
+
     /// Ends the bridge as the hub does, with a pipeline that stores what is left.
     async fn end(mut self) {
         let soon = Instant::now() + PATIENCE;
         assert_eq!(self.bridge.quiesce(soon).await, 0, "everything found room");
-        while let Some(message) = self.outlet.next().await {
-            message.receipt.complete(Outcome::Stored);
-        }
+        let rest = async {
+            while let Some(message) = self.outlet.next().await {
+                message.receipt.complete(Outcome::Stored);
+            }
+        };
+        tokio::time::timeout(PATIENCE, rest).await.expect("gave up waiting for the inlets to go");
         assert!(self.bridge.stop(soon).await, "the sources left in time");
     }
 }

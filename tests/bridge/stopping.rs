@@ -22,7 +22,7 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
     client.send(&[publish(1, "a"), publish(2, "b")]).await;
     let (a, b) = (hub.next().await, hub.next().await);
     assert_eq!(hub.bridge.quiesce(soon()).await, 0);
-    assert!(hub.outlet.next().await.is_none(), "every inlet is gone");
+    hub.inlets_are_gone().await;
     // Nothing more is taken in, and it is not acknowledged either.
     client.send(&[publish(3, "too late")]).await;
     a.receipt.complete(Outcome::Stored);
@@ -44,7 +44,7 @@ async fn the_shutdown_token_alone_lets_the_pipeline_end() {
     client.send(&[publish(1, "a")]).await;
     let message = hub.next().await;
     hub.shutdown.cancel();
-    assert!(hub.outlet.next().await.is_none(), "every inlet is gone");
+    hub.inlets_are_gone().await;
     message.receipt.complete(Outcome::Stored);
     assert_eq!(client.pubacks(1).await, [1]);
     assert!(hub.bridge.stop(soon()).await);
@@ -62,10 +62,13 @@ async fn what_waits_beside_the_queue_goes_in_before_the_inlet_is_let_go() {
     let Box { mut bridge, mut outlet, .. } = hub;
     let quiet = tokio::spawn(async move { (bridge.quiesce(soon()).await, bridge) });
     let mut order = Vec::new();
-    while let Some(message) = outlet.next().await {
-        order.push(super::text(&message));
-        message.receipt.complete(Outcome::Stored);
-    }
+    let rest = async {
+        while let Some(message) = outlet.next().await {
+            order.push(super::text(&message));
+            message.receipt.complete(Outcome::Stored);
+        }
+    };
+    tokio::time::timeout(PATIENCE, rest).await.expect("gave up waiting for the inlets to go");
     assert_eq!(order, ["1", "2", "3", "4", "5"]);
     let (lost, bridge) = quiet.await.unwrap();
     assert_eq!(lost, 0);
@@ -104,6 +107,6 @@ async fn a_source_that_is_not_connected_ends_at_once() {
     hub.until("closed", "backs off", |s| !s.last_error.is_empty()).await;
     let _waiting_for_connack = silent.accept().await;
     assert_eq!(hub.bridge.quiesce(soon()).await, 0);
-    assert!(hub.outlet.next().await.is_none());
+    hub.inlets_are_gone().await;
     assert!(hub.bridge.stop(soon()).await);
 }
