@@ -228,7 +228,8 @@ pub struct SourceState {
     pub broker: String,
     /// Whether a session is up.
     pub connected: bool,
-    /// The step it is at or failed at: `connecting`, `subscribing`, `receiving`, `waiting`.
+    /// The step it is at or failed at: `resolving`, `connecting`, `login`, `subscribing`,
+    /// `receiving`; or `waiting` for room in the queue, or `stopped`.
     pub step: String,
     /// When `connected` last changed, in milliseconds since the Unix epoch.
     pub since_ms: i64,

@@ -33,6 +33,7 @@ struct Box {
     bridge: Bridge,
     outlet: Outlet,
     counters: Arc<Counters>,
+    shutdown: CancellationToken,
 }
 
 /// Room for everything.
@@ -62,6 +63,12 @@ fn source(name: &str, at: SocketAddr) -> config::Source {
     }
 }
 
+/// An address where nothing listens.
+fn closed_port() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
 impl Box {
     fn start(sources: &[config::Source], data_dir: &Path) -> Self {
         Self::with(sources, data_dir, WIDE, quick())
@@ -70,16 +77,17 @@ impl Box {
     fn with(sources: &[config::Source], dir: &Path, room: Bounds, limits: Limits) -> Self {
         let (inlet, outlet) = queue(room);
         let counters = Arc::new(Counters::default());
+        let shutdown = CancellationToken::new();
         let parts = Parts {
             inlet,
             clock: Clock::by_hand(NOW_MS),
             counters: Arc::clone(&counters),
-            shutdown: CancellationToken::new(),
+            shutdown: shutdown.clone(),
             data_dir: dir.to_owned(),
             random: Random::system(),
             limits,
         };
-        Self { bridge: bridge::start(sources, parts), outlet, counters }
+        Self { bridge: bridge::start(sources, parts), outlet, counters, shutdown }
     }
 
     fn state(&self, name: &str) -> SourceState {
@@ -123,13 +131,22 @@ impl Box {
         }
     }
 
+    /// Waits until the last inlet is dropped; fails if another message comes first.
+    async fn inlets_are_gone(&mut self) {
+        let next = tokio::time::timeout(PATIENCE, self.outlet.next()).await;
+        assert!(next.expect("gave up waiting for the inlets to go").is_none());
+    }
+
     /// Ends the bridge as the hub does, with a pipeline that stores what is left.
     async fn end(mut self) {
         let soon = Instant::now() + PATIENCE;
         assert_eq!(self.bridge.quiesce(soon).await, 0, "everything found room");
-        while let Some(message) = self.outlet.next().await {
-            message.receipt.complete(Outcome::Stored);
-        }
+        let rest = async {
+            while let Some(message) = self.outlet.next().await {
+                message.receipt.complete(Outcome::Stored);
+            }
+        };
+        tokio::time::timeout(PATIENCE, rest).await.expect("gave up waiting for the inlets to go");
         assert!(self.bridge.stop(soon).await, "the sources left in time");
     }
 }

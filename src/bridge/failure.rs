@@ -67,6 +67,12 @@ impl Failure {
         Self { step, reason: reason.into(), unreadable: false }
     }
 
+    /// rumqttc panicked; whatever it did that on may come again.
+    pub(super) fn panicked(step: Step) -> Self {
+        let unreadable = step != Step::Connecting;
+        Self { step, reason: "the MQTT client panicked".into(), unreadable }
+    }
+
     /// What rumqttc says, for a connection that had come as far as `at`.
     pub(super) fn of(error: &ConnectionError, at: Step, patience: Duration) -> Self {
         let seconds = patience.as_secs();

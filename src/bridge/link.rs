@@ -200,14 +200,7 @@ pub(super) fn is_valid_filter(filter: &str) -> bool {
 }
 
 fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool) -> MqttOptions {
-    let host = &settings.host;
-    // rumqttc resolves "host:port": an IPv6 address needs its brackets there.
-    let host = if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]")
-    } else {
-        host.clone()
-    };
-    let mut options = MqttOptions::new(client_id, host, settings.port);
+    let mut options = MqttOptions::new(client_id, super::host(settings), settings.port);
     options
         .set_keep_alive(limits.keep_alive)
         .set_clean_session(discard || !settings.persistent_session)

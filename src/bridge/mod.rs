@@ -21,25 +21,26 @@ mod link;
 mod random;
 mod side_buffer;
 mod source;
+mod supervisor;
 
 pub use random::Random;
 
-use self::backoff::Backoff;
 use self::client_id::ClientIds;
 use self::source::{Plan, Source};
+use self::supervisor::{Watch, supervise};
 use crate::clock::Clock;
 use crate::config;
 use crate::counters::Counters;
 use crate::message::Inlet;
 use crate::message::queue::Bounds;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 /// What the bridge is given.
@@ -181,121 +182,17 @@ impl Bridge {
     }
 }
 
-/// What a supervisor needs beside the way to make its source.
-struct Watch {
-    name: String,
-    quiet: CancellationToken,
-    backoff: Backoff,
-    random: Random,
-    counters: Arc<Counters>,
-    clock: Clock,
-}
-
-impl Watch {
-    fn of(plan: &Plan) -> Self {
-        Self {
-            name: plan.settings.name.clone(),
-            quiet: plan.phases.quiet.clone(),
-            backoff: Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max),
-            random: plan.random.clone(),
-            counters: Arc::clone(&plan.counters),
-            clock: plan.clock.clone(),
-        }
-    }
-}
-
-/// Runs what `make` makes until it ends by itself; after a panic it is made again.
-async fn supervise<F: Future<Output = ()> + Send + 'static>(
-    mut watch: Watch,
-    make: impl Fn() -> F,
-) {
-    loop {
-        let mut task = AbortOnDropHandle::new(tokio::spawn(make()));
-        let ended = tokio::select! {
-            ended = &mut task => ended,
-            () = watch.quiet.cancelled() => {
-                // `make` holds an inlet, which would keep the pipeline from its end.
-                drop(make);
-                let _ = task.await;
-                return;
-            }
-        };
-        if ended.is_ok() {
-            return;
-        }
-        let now = watch.clock.now_ms();
-        watch.counters.reasons.note("source_panic", now);
-        let wait = watch.backoff.wait(watch.random.number());
-        warn!("source {}: panicked, starts again in {:.1} s", watch.name, wait.as_secs_f32());
-        watch.counters.source(&watch.name, |s| {
-            s.connected = false;
-            s.since_ms = now;
-            s.last_error = "a defect of this program stopped the source; it starts again".into();
-        });
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = watch.quiet.cancelled() => return,
-        }
-    }
-}
-
 /// A source's broker for people, without credentials.
 fn url(settings: &config::Source) -> String {
-    let host = &settings.host;
-    if host.contains(':') && !host.starts_with('[') {
-        format!("mqtt://[{host}]:{}", settings.port)
-    } else {
-        format!("mqtt://{host}:{}", settings.port)
-    }
+    format!("mqtt://{}:{}", host(settings), settings.port)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    fn watch(counters: &Arc<Counters>) -> Watch {
-        Watch {
-            name: "test".into(),
-            quiet: CancellationToken::new(),
-            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
-            random: Random::seeded(1),
-            counters: Arc::clone(counters),
-            clock: Clock::by_hand(5),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_source_that_panics_is_counted_and_started_again() {
-        let counters = Arc::new(Counters::default());
-        let starts = Arc::new(AtomicU32::new(0));
-        supervise(watch(&counters), || {
-            let start = starts.fetch_add(1, Ordering::Relaxed);
-            async move { assert!(start >= 2, "panics twice") }
-        })
-        .await;
-        assert_eq!(starts.load(Ordering::Relaxed), 3);
-        assert_eq!(counters.reasons.count("source_panic"), 2);
-        assert!(counters.sources()["test"].last_error.contains("starts again"));
-    }
-
-    #[tokio::test]
-    async fn a_supervisor_that_is_told_to_be_quiet_lets_go_of_what_makes_sources() {
-        let counters = Arc::new(Counters::default());
-        let watch = watch(&counters);
-        let quiet = watch.quiet.clone();
-        let (held, mut holders) = mpsc::channel::<()>(1);
-        let hold_on = Arc::new(tokio::sync::Notify::new());
-        let released = Arc::clone(&hold_on);
-        let make = move || {
-            let _keeps = &held;
-            let hold_on = Arc::clone(&hold_on);
-            async move { hold_on.notified().await }
-        };
-        let supervisor = tokio::spawn(supervise(watch, make));
-        quiet.cancel();
-        assert_eq!(holders.recv().await, None, "the source still runs, its maker is gone");
-        released.notify_one();
-        supervisor.await.unwrap();
+/// A source's host as it stands before a port: an IPv6 address in brackets.
+fn host(settings: &config::Source) -> Cow<'_, str> {
+    let host = settings.host.as_str();
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]").into()
+    } else {
+        host.into()
     }
 }

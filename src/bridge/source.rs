@@ -153,14 +153,17 @@ impl Source {
                 Ended::Broken(failure) => {
                     let wait = self.judge(&failure);
                     self.rest(Some(wait)).await;
+                    if self.intake.is_full() {
+                        self.rest(None).await;
+                    }
                 }
             }
         }
+        if !self.phases.quiet.is_cancelled() {
+            self.say_pipeline_ended();
+        }
         self.hand_over().await;
-        self.state(|s| {
-            s.connected = false;
-            s.step = "stopped".into();
-        });
+        self.state(|s| s.step = "stopped".into());
     }
 
     fn wants_more(&self) -> bool {
@@ -215,8 +218,7 @@ impl Source {
             }
             Happened::Polled(None) => {
                 self.counters.reasons.note("source_panic", self.clock.now_ms());
-                let failure = Failure::new(link.step(), "the MQTT client panicked");
-                return ControlFlow::Break(broken(link, failure));
+                return ControlFlow::Break(broken(link, Failure::panicked(link.step())));
             }
             Happened::Completed(completion) => return self.on_completion(link, completion),
             Happened::TimeUp if link.progress == Progress::Full => link.leave(Leaving::NoRoom),

@@ -67,7 +67,8 @@ async fn fill(client: &mut Client, more: u16) {
 async fn before_it_lets_go_it_acknowledges_what_it_took_and_ignores_what_else_comes() {
     let broker = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, narrow(3));
+    let limits = Limits { patience: Duration::from_secs(3_600), ..narrow(3) };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, limits);
     let mut client = broker.subscribed().await;
     fill(&mut client, 4).await;
     hub.until("s", "is full", |s| s.side_buffer == 3).await;
@@ -105,6 +106,23 @@ async fn when_nothing_is_stored_it_lets_go_and_dials_only_when_all_that_waits_ha
     client.send(&[publish(1, "1 again")]).await;
     assert_eq!(hub.take().await, "1 again");
     assert_eq!(client.pubacks(1).await, [1]);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_while_all_is_full_is_not_dialled_again_before_there_is_room() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, narrow(3));
+    let mut client = broker.subscribed().await;
+    fill(&mut client, 0).await;
+    hub.until("s", "is full", |s| s.side_buffer == 3).await;
+    drop(client);
+    let state = hub.until("s", "waits", |s| s.step == "waiting").await;
+    assert_eq!((state.attempts, state.connected), (1, false));
+    for id in 1..=5 {
+        assert_eq!(hub.take().await, id.to_string());
+    }
+    broker.subscribed().await;
 }
 
 #[tokio::test]

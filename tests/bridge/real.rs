@@ -78,6 +78,28 @@ async fn what_was_published_while_we_were_away_arrives_after_the_restart() {
 }
 
 #[tokio::test]
+async fn a_burst_that_is_committed_in_batches_flows_without_a_standstill() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::start(dir.path(), "max_inflight_messages 200") else { return };
+    let mut hub = Box::start(&[source("s", broker.at)], dir.path());
+    hub.receiving("s").await;
+    let wanted: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    publish(broker.at, TOPIC, QoS::AtLeastOnce, false, wanted.clone()).await;
+    for payloads in wanted.chunks(100) {
+        let mut batch = Vec::new();
+        for payload in payloads {
+            let message = hub.next().await;
+            assert_eq!(&text(&message), payload, "in order, none twice, none missing");
+            batch.push(message.receipt);
+        }
+        // A writer completes a batch in whatever order it likes.
+        batch.into_iter().rev().for_each(|receipt| receipt.complete(Outcome::Stored));
+    }
+    assert_eq!((hub.state("s").attempts, hub.state("s").messages), (1, 5_000));
+    hub.end().await;
+}
+
+#[tokio::test]
 async fn without_a_persistent_session_the_broker_keeps_nothing_for_us() {
     let dir = tempfile::tempdir().unwrap();
     let Some(broker) = Mosquitto::start(dir.path(), "") else { return };

@@ -1,13 +1,12 @@
 //! The end, in two phases.
 
 use super::fake::{Fake, publish};
-use super::{Box, quick, source};
+use super::{Box, closed_port, quick, source};
 use crate::support::PATIENCE;
 
 use meshbox::message::Outcome;
 use meshbox::message::queue::Bounds;
 use rumqttc::mqttbytes::v4::Packet;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 fn soon() -> Instant {
@@ -23,7 +22,7 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
     client.send(&[publish(1, "a"), publish(2, "b")]).await;
     let (a, b) = (hub.next().await, hub.next().await);
     assert_eq!(hub.bridge.quiesce(soon()).await, 0);
-    assert!(hub.outlet.next().await.is_none(), "every inlet is gone");
+    hub.inlets_are_gone().await;
     // Nothing more is taken in, and it is not acknowledged either.
     client.send(&[publish(3, "too late")]).await;
     a.receipt.complete(Outcome::Stored);
@@ -32,8 +31,23 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
     assert_eq!(client.pubacks(2).await, [1, 2]);
     assert_eq!(client.packet().await, Some(Packet::Disconnect));
     assert_eq!(client.packet().await, None);
-    assert_eq!(hub.counters.sources()["s"].step, "stopped");
-    assert!(!hub.counters.sources()["s"].connected);
+    let state = &hub.counters.sources()["s"];
+    assert_eq!((state.step.as_str(), state.connected, state.messages), ("stopped", false, 2));
+}
+
+#[tokio::test]
+async fn the_shutdown_token_alone_lets_the_pipeline_end() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut hub = Box::start(&[source("s", broker.at), source("t", closed_port())], dir.path());
+    let mut client = broker.subscribed().await;
+    client.send(&[publish(1, "a")]).await;
+    let message = hub.next().await;
+    hub.shutdown.cancel();
+    hub.inlets_are_gone().await;
+    message.receipt.complete(Outcome::Stored);
+    assert_eq!(client.pubacks(1).await, [1]);
+    assert!(hub.bridge.stop(soon()).await);
 }
 
 #[tokio::test]
@@ -48,10 +62,13 @@ async fn what_waits_beside_the_queue_goes_in_before_the_inlet_is_let_go() {
     let Box { mut bridge, mut outlet, .. } = hub;
     let quiet = tokio::spawn(async move { (bridge.quiesce(soon()).await, bridge) });
     let mut order = Vec::new();
-    while let Some(message) = outlet.next().await {
-        order.push(super::text(&message));
-        message.receipt.complete(Outcome::Stored);
-    }
+    let rest = async {
+        while let Some(message) = outlet.next().await {
+            order.push(super::text(&message));
+            message.receipt.complete(Outcome::Stored);
+        }
+    };
+    tokio::time::timeout(PATIENCE, rest).await.expect("gave up waiting for the inlets to go");
     assert_eq!(order, ["1", "2", "3", "4", "5"]);
     let (lost, bridge) = quiet.await.unwrap();
     assert_eq!(lost, 0);
@@ -79,7 +96,7 @@ async fn a_store_that_takes_nothing_holds_the_end_up_no_longer_than_its_deadline
 #[tokio::test]
 async fn a_source_that_is_not_connected_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let closed = closed_port();
     let silent = Fake::start().await;
     let sources = [source("closed", closed), source("silent", silent.at)];
     let mut limits = quick();
@@ -90,6 +107,6 @@ async fn a_source_that_is_not_connected_ends_at_once() {
     hub.until("closed", "backs off", |s| !s.last_error.is_empty()).await;
     let _waiting_for_connack = silent.accept().await;
     assert_eq!(hub.bridge.quiesce(soon()).await, 0);
-    assert!(hub.outlet.next().await.is_none());
+    hub.inlets_are_gone().await;
     assert!(hub.bridge.stop(soon()).await);
 }

@@ -1,12 +1,12 @@
 //! Brokers that are down, refuse, hang or talk nonsense.
 
 use super::fake::{Client, Fake, connack, publish};
-use super::{Box, quick, source};
+use super::{Box, closed_port, quick, source};
+use crate::support::eventually_async;
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,18 +14,12 @@ use std::time::Duration;
 async fn sources_that_are_down_or_silent_hold_up_neither_the_start_nor_another() {
     let (good, silent) = (Fake::start().await, Fake::start().await);
     let dir = tempfile::tempdir().unwrap();
-    // Port 1 is closed; the addresses of RFC 5737 lead nowhere; `.invalid` has no address at all.
-    let closed = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    let nowhere = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 1883));
+    let closed = closed_port();
     let mut nameless = source("nameless", closed);
-    nameless.host = "no-such-broker.invalid".into();
-    let sources = [
-        source("closed", closed),
-        source("nowhere", nowhere),
-        nameless,
-        source("silent", silent.at),
-        source("good", good.at),
-    ];
+    // A label has at most 63 bytes (RFC 1035): no resolver needs to be asked.
+    nameless.host = format!("{}.example", "x".repeat(64));
+    let sources =
+        [source("closed", closed), nameless, source("silent", silent.at), source("good", good.at)];
     let mut hub = Box::start(&sources, dir.path());
     let mut client = good.subscribed().await;
     client.send(&[publish(1, "through")]).await;
@@ -108,6 +102,57 @@ async fn a_broker_that_never_answers_the_subscribe_is_dialled_again() {
     assert!(state.last_error.starts_with("subscribing: no answer"), "{}", state.last_error);
 }
 
+#[tokio::test]
+async fn a_broker_that_no_longer_answers_pings_is_dialled_again() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = meshbox::bridge::Limits { keep_alive: Duration::from_secs(1), ..quick() };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), super::WIDE, limits);
+    let mut half_open = broker.subscribed().await;
+    assert_eq!(half_open.packet().await, Some(Packet::PingReq));
+    let mut client = broker.subscribed().await;
+    client.send(&[publish(0, "on the new connection")]).await;
+    assert_eq!(hub.take().await, "on the new connection");
+    assert_eq!(half_open.packet().await, None, "the old one is closed");
+}
+
+#[tokio::test]
+async fn after_a_connection_that_held_failures_and_waits_begin_anew() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = meshbox::bridge::Limits {
+        stable_after: Duration::ZERO,
+        backoff_max: Duration::from_secs(3_600),
+        ..quick()
+    };
+    let hub = Box::with(&[source("s", broker.at)], dir.path(), super::WIDE, limits);
+    // Doubled each time, the wait before the last of them would be over a minute.
+    for _ in 0..15 {
+        let _client = broker.subscribed().await;
+        hub.receiving("s").await;
+    }
+    let state = hub.until("s", "breaks", |s| !s.connected).await;
+    assert_eq!(state.last_error, "receiving: the broker closed the connection");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_ended_stops_the_source_and_is_said() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let Box { bridge: _bridge, outlet, counters, .. } =
+        Box::start(&[source("s", broker.at)], dir.path());
+    let mut client = broker.subscribed().await;
+    drop(outlet);
+    client.send(&[publish(1, "nobody takes it")]).await;
+    assert_eq!(client.packet().await, Some(Packet::Disconnect), "and no PUBACK before it");
+    drop(client);
+    eventually_async("it stops", || {
+        let state = counters.sources().remove("s")?;
+        (state.step == "stopped" && state.last_error.contains("pipeline")).then_some(())
+    })
+    .await;
+}
+
 /// A QoS 1 publish whose topic is no UTF-8.
 async fn send_unreadable(client: &mut Client) {
     client.send_bytes(&[0x32, 0x07, 0x00, 0x02, 0xff, 0xfe, 0x00, 0x01, b'x']).await;
@@ -175,6 +220,10 @@ async fn each_attempt_has_one_line_with_its_number_and_the_third_failure_one_mor
         .without_time()
         .with_writer(move || writer.clone())
         .finish();
+    // While there is one subscriber only, tracing asks the thread that first reaches a line whether
+    // anybody listens, and for the threads of other tests that is nobody; with two it asks them all.
+    let _second =
+        tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let _only_here = tracing::subscriber::set_default(subscriber);
     let dir = tempfile::tempdir().unwrap();
     let broker = Fake::start().await;

@@ -33,17 +33,19 @@ impl Source {
             s.since_ms = now;
             s.step = Step::Subscribing.as_str().into();
         });
-        if self.discard {
-            self.discard = false;
-            link.leave(Leaving::Discarded);
-            return ControlFlow::Continue(());
-        }
-        let session =
-            if connack.session_present { "our session was kept" } else { "a new session" };
+        let session = match connack.session_present {
+            _ if self.discard => "our session was discarded",
+            true => "our session was kept",
+            false => "a new session",
+        };
         info!(
             "source {}: attempt {}: connected to {}, {session}",
             self.name, self.attempt, self.broker
         );
+        if std::mem::take(&mut self.discard) {
+            link.leave(Leaving::Discarded);
+            return ControlFlow::Continue(());
+        }
         match link.subscribe(&self.filters) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => {
@@ -86,7 +88,7 @@ impl Source {
         // Whatever is ignored is not acknowledged either.
         match link.progress {
             _ if self.quiet => return,
-            Progress::Full if comes_again => return,
+            Progress::Full | Progress::Leaving(_) if comes_again => return,
             Progress::Full => link.leave(Leaving::NoRoom),
             _ => {}
         }

@@ -20,6 +20,13 @@ impl Source {
         }
     }
 
+    /// Nobody takes messages any more, and nobody told us to stop.
+    pub(super) fn say_pipeline_ended(&self) {
+        let words = "stopped: the pipeline behind it has ended";
+        warn!("source {}: {words}", self.name);
+        self.state(|s| s.last_error = words.into());
+    }
+
     /// The connection is over, whatever ended it.
     pub(super) fn hung_up(&mut self, link: &Link) {
         let now = self.clock.now_ms();
