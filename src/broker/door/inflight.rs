@@ -151,7 +151,7 @@ mod tests {
         let d = inflight.open(Ack::Puback(13));
         inflight.complete(stored(d)).unwrap();
         inflight.complete(stored(b)).unwrap();
-        assert_eq!(drained(&mut inflight), []);
+        assert!(drained(&mut inflight).is_empty());
         inflight.complete(stored(a)).unwrap();
         let expected = [0x40, 2, 0, 10, 0x50, 2, 0, 11, 0x40, 2, 0, 12, 0x40, 2, 0, 13];
         assert_eq!(drained(&mut inflight), expected);
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(drained(&mut inflight), [0x40, 2, 0, 1]);
         let failed = Completion { outcome: Outcome::Failed, ..stored(b) };
         assert_eq!(inflight.complete(failed), Err(Failed));
-        assert_eq!(drained(&mut inflight), []);
+        assert!(drained(&mut inflight).is_empty());
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             let stale = Completion { generation: 6, serial: a, outcome };
             assert_eq!(inflight.complete(stale), Ok(()));
         }
-        assert_eq!(drained(&mut inflight), []);
+        assert!(drained(&mut inflight).is_empty());
     }
 
     #[test]

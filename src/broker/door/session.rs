@@ -319,7 +319,7 @@ mod tests {
     fn a_qos1_publish_is_acknowledged_only_after_its_receipt() {
         let mut rig = Rig::new();
         let step = rig.publish(TOPIC, QoS::AtLeastOnce, 5);
-        assert_eq!(rig.out(), []);
+        assert!(rig.out().is_empty());
         rig.store(step);
         assert_eq!(rig.out(), [0x40, 2, 0, 5]);
     }
@@ -328,7 +328,7 @@ mod tests {
     fn a_qos2_publish_goes_through_all_four_packets() {
         let mut rig = Rig::new();
         let step = rig.publish(TOPIC, QoS::ExactlyOnce, 5);
-        assert_eq!(rig.out(), []);
+        assert!(rig.out().is_empty());
         rig.store(step);
         assert_eq!(rig.out(), [0x50, 2, 0, 5]);
         rig.step(Packet::PubRel(PubRel::new(5)));
@@ -340,7 +340,7 @@ mod tests {
         let mut rig = Rig::new();
         let first = rig.publish(TOPIC, QoS::ExactlyOnce, 5);
         assert!(matches!(rig.publish(TOPIC, QoS::ExactlyOnce, 5), Step::Nothing));
-        assert_eq!(rig.out(), []);
+        assert!(rig.out().is_empty());
         rig.store(first);
         assert_eq!(rig.out(), [0x50, 2, 0, 5]);
         assert!(matches!(rig.publish(TOPIC, QoS::ExactlyOnce, 5), Step::Nothing));
@@ -376,7 +376,7 @@ mod tests {
         assert!(matches!(rig.publish("other/x", QoS::AtLeastOnce, 2), Step::Denied(_)));
         assert!(matches!(rig.publish("meshcore/#", QoS::ExactlyOnce, 3), Step::Denied(_)));
         assert!(matches!(rig.publish("", QoS::AtMostOnce, 0), Step::Denied(_)));
-        assert_eq!(rig.out(), []);
+        assert!(rig.out().is_empty());
         rig.store(first);
         assert_eq!(rig.out(), [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x50, 2, 0, 3]);
     }
@@ -464,7 +464,7 @@ mod tests {
         drop(rig.publish(TOPIC, QoS::AtLeastOnce, 5));
         let completion = rig.inbox.try_recv().unwrap();
         assert_eq!(rig.session.complete(completion), Err("message_not_stored"));
-        assert_eq!(rig.out(), []);
+        assert!(rig.out().is_empty());
     }
 
     #[test]
