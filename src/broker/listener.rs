@@ -250,7 +250,7 @@ mod tests {
         eventually("it has failed a few times", || failed() >= 5).await;
         // It rests between the errors instead of spinning, and the log says so once.
         assert!(started.elapsed() >= REST * 4);
-        assert!(failed() <= 2 + (started.elapsed().as_millis() / REST.as_millis()) as u64);
+        assert!(u128::from(failed()) <= 2 + started.elapsed().as_millis() / REST.as_millis());
         assert_eq!(rig.house.counters.reasons.count("accept_failed"), failed());
         let (mut client, ours) = duplex(1024);
         sender.send(ours).await.unwrap();

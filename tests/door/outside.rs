@@ -1,15 +1,15 @@
 //! Clients that others wrote: mosquitto's.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
 
 use meshbox::config::Access;
 use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::Packet;
 
 use super::rig::{self, House, ROOMY, TOPIC, listener};
-use crate::support::{PATIENCE, program};
+use crate::support::{PATIENCE, eventually_async, program};
 
 /// Runs a program to its end beside the runtime.
 async fn run(program: &Path, port: u16, args: &[&str]) -> Output {
@@ -24,38 +24,45 @@ async fn publish(program: &Path, house: &House, args: &[&str]) {
     assert!(output.status.success(), "{args:?}: {output:?}");
 }
 
-/// A `mosquitto_sub` whose lines are read; killed when dropped.
-struct Subscriber {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
+/// A `mosquitto_sub` that has subscribed; killed when dropped.
+struct Subscriber(Option<Child>);
 
 impl Subscriber {
-    fn start(program: &Path, port: u16, args: &[&str]) -> Self {
+    /// Starts it beside a retained message, and waits until the broker has delivered that: whatever
+    /// is published from then on will be delivered as well.
+    async fn start(program: &Path, house: &House, args: &[&str]) -> Self {
+        let mut client = house.client("retainer").await;
+        let mut publish = rig::publish(TOPIC, b"retained", QoS::AtLeastOnce, 1);
+        publish.retain = true;
+        client.send(&Packet::Publish(publish)).await;
+        client.packet().await;
+        let before = house.counters.broker_deliveries.get();
         let mut command = Command::new(program);
-        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-d"]).args(args);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = mpsc::sync_channel(10_000);
-        let output = BufReader::new(child.stdout.take().unwrap());
-        std::thread::spawn(move || {
-            output.lines().map_while(Result::ok).try_for_each(|l| sender.send(l))
-        });
-        Self { child, lines }
-    }
-
-    /// Waits for a line with these words.
-    async fn says(&self, words: &str) {
-        crate::support::eventually_async(words, || {
-            self.lines.try_iter().find(|line| line.contains(words))
+        command.args(["-h", "127.0.0.1", "-p", &house.port().to_string()]).args(args);
+        let child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let subscriber = Self(Some(child));
+        eventually_async("it has subscribed", || {
+            (house.counters.broker_deliveries.get() > before).then_some(())
         })
         .await;
+        subscriber
+    }
+
+    /// Waits for it to end by itself, and returns what it printed.
+    async fn printed(mut self) -> String {
+        let child = self.0.take().unwrap();
+        let done = tokio::task::spawn_blocking(move || child.wait_with_output());
+        let output = tokio::time::timeout(PATIENCE, done).await.expect("it should end");
+        String::from_utf8(output.unwrap().unwrap().stdout).unwrap()
     }
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -73,15 +80,16 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 async fn mosquitto_publishes_and_subscribes_with_every_qos() {
     let Some((publisher, subscriber)) = tools() else { return };
     let (house, mut stored) = rig::storing().await;
-    let reader = Subscriber::start(&subscriber, house.port(), &["-t", "meshcore/#", "-q", "2"]);
-    reader.says("Subscribed").await;
+    let args = ["-t", "meshcore/#", "-q", "2", "-C", "4", "-W", "20", "-F", "%r %q %t %p"];
+    let reader = Subscriber::start(&subscriber, &house, &args).await;
+    assert_eq!(stored.next().await.payload, "retained");
     for qos in ["0", "1", "2"] {
-        let payload = format!("with qos {qos}");
-        publish(&publisher, &house, &["-t", TOPIC, "-m", &payload, "-q", qos]).await;
+        publish(&publisher, &house, &["-t", TOPIC, "-m", qos, "-q", qos]).await;
         let arrival = stored.next().await;
-        assert_eq!((&arrival.payload[..], arrival.awaited), (payload.as_bytes(), qos != "0"));
-        reader.says(&payload).await;
+        assert_eq!((&arrival.payload[..], arrival.awaited), (qos.as_bytes(), qos != "0"));
     }
+    let expected = ["1 0 T retained", "0 0 T 0", "0 0 T 1", "0 0 T 2", ""];
+    assert_eq!(reader.printed().await, expected.join("\n").replace('T', TOPIC));
 }
 
 #[tokio::test]
@@ -115,10 +123,10 @@ async fn mosquitto_gets_what_was_retained() {
 async fn mosquittos_will_is_published_when_it_is_killed() {
     let Some((_, subscriber)) = tools() else { return };
     let (house, mut stored) = rig::storing().await;
-    let args =
-        ["-t", "meshcore/#", "--will-topic", TOPIC, "--will-payload", "killed", "--will-qos", "1"];
-    let reader = Subscriber::start(&subscriber, house.port(), &args);
-    reader.says("Subscribed").await;
+    let will = ["--will-topic", TOPIC, "--will-payload", "killed", "--will-qos", "1"];
+    let args = [&["-t", "meshcore/#"], &will[..]].concat();
+    let reader = Subscriber::start(&subscriber, &house, &args).await;
+    assert_eq!(stored.next().await.payload, "retained");
     drop(reader);
     assert_eq!(stored.next().await.payload, "killed");
 }

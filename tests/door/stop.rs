@@ -93,7 +93,7 @@ async fn a_client_that_reads_nothing_does_not_hold_the_stop_up_for_ever() {
     // Until its buffers, the system's and ours, take no more.
     let (mut delivered, mut stuck) = (0, 0);
     while stuck < 100 {
-        publisher.publish(TOPIC, &[0; 60_000], QoS::AtMostOnce, 0).await;
+        publisher.publish(TOPIC, &vec![0; 60_000], QoS::AtMostOnce, 0).await;
         stored.next().await;
         let now = house.counters.broker_deliveries.get();
         stuck = if now == delivered { stuck + 1 } else { 0 };

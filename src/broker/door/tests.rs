@@ -148,8 +148,8 @@ impl Chance {
                 bytes.extend_from_slice(&noise);
             }
             2 => {
-                *bytes =
-                    (0..self.below(200)).map(|_| self.byte()).collect::<Vec<_>>().as_slice().into()
+                let noise: Vec<u8> = (0..self.below(200)).map(|_| self.byte()).collect();
+                *bytes = noise.as_slice().into();
             }
             _ if bytes.is_empty() => {}
             _ => bytes[at] = self.byte(),
