@@ -14,8 +14,8 @@
 //! # Stopping
 //!
 //! 1. [`Broker::quiesce`] (or cancelling [`Parts::shutdown`]): nothing more is accepted. Each
-//!    connection reads what the system has received for it already, at most 1 MiB, hands that on, and
-//!    drops its inlet. When `quiesce` returns the broker holds no inlet: once the other inlets are
+//!    connection reads what has been received for it already, at most 1 MiB, hands that on, and drops
+//!    its inlet. When `quiesce` returns the broker holds no inlet: once the other inlets are
 //!    gone, too, the pipeline runs dry and ends.
 //! 2. Meanwhile connections go on acknowledging what is committed, and close once nothing of theirs
 //!    is left in the pipeline.
@@ -30,6 +30,8 @@ mod listener;
 mod login;
 mod neighbourhood;
 mod retained;
+#[cfg(test)]
+mod rig;
 mod router;
 mod sessions;
 

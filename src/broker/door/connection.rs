@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -50,12 +51,19 @@ pub(super) struct Connection<S> {
 enum Phase {
     /// Reading.
     Open,
-    /// Reading only what the system has received already, so many bytes at most.
-    Draining(usize),
+    /// Reading only what has been received already.
+    Draining(Drain),
     /// Not reading; acknowledging what is in the pipeline.
     Shut,
     /// Everything is acknowledged that ever will be: writing the rest.
     Closing,
+}
+
+/// How much more is read of a connection when the shutdown has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Drain {
+    bytes: usize,
+    waits: u32,
 }
 
 /// What keeps the connection from being read.
@@ -84,8 +92,9 @@ pub(super) enum End {
 }
 
 enum Event {
-    Read(io::Result<usize>),
-    /// The system has nothing more for us, now.
+    /// What a read brought, and whether it had to be waited for.
+    Read(io::Result<usize>, bool),
+    /// Nothing more has come.
     Drained,
     Wrote(io::Result<usize>),
     Completed(Completion),
@@ -97,9 +106,12 @@ enum Event {
     Signal,
 }
 
-/// What is read of what the system has received when the shutdown begins, in bytes: more than its
-/// buffer for a connection holds.
-const DRAIN: usize = 1 << 20;
+/// What is read when the shutdown begins: more bytes than the system's buffer for a connection holds,
+/// and a few pauses of [`DRAIN_PAUSE`], for what is on its way between the system and us.
+const DRAIN: Drain = Drain { bytes: 1 << 20, waits: 3 };
+
+/// A connection that brings nothing for so long has nothing to bring.
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// A buffer larger than this is given back when it is empty.
 const KEEP_OUT: usize = 16 * 1024;
@@ -184,6 +196,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
             self.house.counters.broker_deliveries.increment();
         }
+        if self.is_drained() {
+            self.shut();
+        }
         let written = self.session.out.is_empty();
         let over = match self.phase {
             Phase::Shut => written && self.session.is_settled(),
@@ -202,6 +217,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether enough has been read for a shutdown. A client that does not read what we say is not
+    /// waited for; what waits for the queue, or for its receipt, is.
+    fn is_drained(&self) -> bool {
+        let Phase::Draining(left) = self.phase else { return false };
+        let enough = left.bytes == 0 || left.waits == 0 || !self.session.can_deliver();
+        enough && self.waiting.is_none()
     }
 
     fn may_take_in(&self) -> bool {
@@ -232,23 +255,25 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn on(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Read(read) => self.read(read)?,
+            Event::Read(read, waited) => self.read(read, waited)?,
             Event::Drained => self.shut(),
-            Event::Wrote(written) => self.wrote(written)?,
+            Event::Wrote(written) => self.wrote(&written)?,
             Event::Completed(completion) => self.completed(completion)?,
             Event::Placed(place) => self.placed(place)?,
             Event::Answered => self.answered(),
             Event::Delivery(copy) => self.deliver(copy)?,
-            Event::Timer => {
-                self.deadlines.late(Instant::now()).map_or(Ok(()), |l| Err(End::Late(l)))?
-            }
+            Event::Timer => self.timed_out()?,
             Event::TakenOver => return Err(End::TakenOver),
             Event::Signal => self.signalled()?,
         }
         Ok(())
     }
 
-    fn read(&mut self, read: io::Result<usize>) -> Result<(), End> {
+    fn timed_out(&self) -> Result<(), End> {
+        self.deadlines.late(Instant::now()).map_or(Ok(()), |late| Err(End::Late(late)))
+    }
+
+    fn read(&mut self, read: io::Result<usize>, waited: bool) -> Result<(), End> {
         let n = read.map_err(|_| End::Gone)?;
         if n == 0 {
             return Err(End::Gone);
@@ -259,16 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.deadlines.heard(Instant::now());
         }
         if let Phase::Draining(left) = &mut self.phase {
-            *left = left.saturating_sub(n);
-            if *left == 0 {
-                self.shut();
-            }
+            left.bytes = left.bytes.saturating_sub(n);
+            left.waits = left.waits.saturating_sub(u32::from(waited));
         }
         Ok(())
     }
 
-    fn wrote(&mut self, written: io::Result<usize>) -> Result<(), End> {
-        match written {
+    fn wrote(&mut self, written: &io::Result<usize>) -> Result<(), End> {
+        match *written {
             Ok(n) if n > 0 => self.deadlines.wrote(),
             _ => return Err(End::Gone),
         }
@@ -393,6 +416,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn signalled(&mut self) -> Result<(), End> {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining(DRAIN);
+            // Whoever subscribed a moment ago will subscribe again.
+            self.retained.clear();
             self.signal = fires(&self.house.closing);
             return Ok(());
         }
@@ -431,15 +456,21 @@ async fn delivery(subscriber: &mut Option<Subscriber>) -> Option<Delivery> {
     }
 }
 
-/// Reads; while draining, only what is there.
+/// Reads; while draining, only what is there or as good as there.
 async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, space: &mut BytesMut, phase: Phase) -> Event {
     let mut read = std::pin::pin!(reader.read_buf(space));
     if phase == Phase::Open {
-        return Event::Read(read.await);
+        return Event::Read(read.await, true);
     }
-    poll_fn(|context| match read.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Event::Read(done)),
-        Poll::Pending => Poll::Ready(Event::Drained),
-    })
-    .await
+    let now = poll_fn(|context| match read.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    });
+    match now.await {
+        Some(done) => Event::Read(done, false),
+        None => match tokio::time::timeout(DRAIN_PAUSE, read).await {
+            Ok(done) => Event::Read(done, true),
+            Err(_) => Event::Drained,
+        },
+    }
 }

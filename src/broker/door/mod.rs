@@ -9,6 +9,8 @@ mod connection;
 mod deadlines;
 mod inflight;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

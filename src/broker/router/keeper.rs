@@ -57,7 +57,7 @@ impl Keeper {
         loop {
             let trouble = tokio::select! {
                 () = stop.cancelled() => break,
-                notification = self.receiver.next() => self.heard(notification.ok().flatten()),
+                notification = self.receiver.next() => self.heard(notification.ok().flatten().as_ref()),
                 _ = beat.tick() => self.look(),
             };
             if let Some(why) = trouble {
@@ -73,7 +73,7 @@ impl Keeper {
         }
     }
 
-    fn heard(&mut self, notification: Option<Notification>) -> Option<Why> {
+    fn heard(&mut self, notification: Option<&Notification>) -> Option<Why> {
         match notification {
             Some(Notification::DeviceAck(_)) => {
                 self.asked = None;
@@ -111,7 +111,7 @@ impl Keeper {
         self.shared.counters.broker_router_rebuilds.increment();
         match why {
             Why::SawTooMuch => {
-                tracing::debug!("the router has seen too much: a new one takes over")
+                tracing::debug!("the router has seen too much: a new one takes over");
             }
             Why::Died => tracing::warn!("the router died: a new one takes over"),
             Why::Hangs => tracing::warn!("the router hangs: a new one takes over"),

@@ -15,6 +15,8 @@ mod feed;
 mod keeper;
 mod link;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 
 pub(super) use subscriber::{Delivery, Subscriber};
 

@@ -273,3 +273,40 @@ async fn next(link: &mut Option<Link>) -> Result<Option<Notification>, Gone> {
 async fn receive(receiver: &mut LinkRx) -> Result<Option<Notification>, Gone> {
     receiver.next().await.map_err(|e| Gone::from(&e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(filters: &[(&str, Option<u64>)]) -> Vec<Watched> {
+        filters.iter().map(|(f, next)| Watched { filter: (*f).to_owned(), next: *next }).collect()
+    }
+
+    #[test]
+    fn a_jump_in_a_log_is_that_many_lost_copies() {
+        let mut filters = watched(&[("a/#", None)]);
+        assert_eq!(skipped(&mut filters, "a/b", 100), 0);
+        assert_eq!(skipped(&mut filters, "a/b", 101), 0);
+        assert_eq!(skipped(&mut filters, "a/b", 150), 48);
+        assert_eq!(skipped(&mut filters, "a/b", 151), 0);
+    }
+
+    #[test]
+    fn overlapping_filters_have_a_place_each() {
+        let mut filters = watched(&[("a/#", Some(5)), ("#", Some(90)), ("b", Some(7))]);
+        assert_eq!(skipped(&mut filters, "a/x", 90), 0);
+        assert_eq!(skipped(&mut filters, "a/x", 5), 0);
+        assert_eq!(skipped(&mut filters, "a/x", 9), 3);
+        assert_eq!(
+            filters.iter().map(|w| w.next).collect::<Vec<_>>(),
+            [Some(10), Some(91), Some(7)]
+        );
+        assert_eq!(skipped(&mut filters, "nothing/matches", 1_000), 909);
+        assert_eq!(skipped(&mut filters, "b", 7), 0);
+    }
+
+    #[test]
+    fn a_copy_of_a_filter_that_was_left_says_nothing() {
+        assert_eq!(skipped(&mut watched(&[("a", Some(1))]), "b", 50), 0);
+    }
+}
