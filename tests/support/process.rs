@@ -104,7 +104,8 @@ impl Mosquitto {
             let at = free_port();
             let config = dir.join("mosquitto.conf");
             let text = format!(
-                "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                // Started by root it would become a user that cannot write here.
+                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
                  persistence_location {}/\nmax_queued_messages 0\n{more}\n",
                 at.port(),
                 dir.display()
