@@ -3,7 +3,7 @@
 use crate::support::database::{column, count};
 use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
 use crate::support::process::{HubProcess, Mosquitto};
-use crate::support::{eventually, program};
+use crate::support::{PATIENCE, eventually, program};
 
 use assert_cmd::Command;
 use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
@@ -253,6 +253,58 @@ fn the_control_socket_is_private() {
     let _hub = HubProcess::start(dir.path(), &[]);
     let socket = std::fs::metadata(dir.path().join("data/meshbox.sock")).unwrap();
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn systemd_is_told_that_the_hub_is_ready_and_that_its_writer_lives() {
+    let dir = folder(LISTENER);
+    let path = dir.path().join("notify");
+    let notify = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    notify.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut message = [0; 200];
+        let length = notify.recv(&mut message).expect("a message to systemd");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let socket = path.to_str().unwrap();
+    let watched = [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "200000")];
+    let hub = HubProcess::spawn_with(dir.path(), &[], &watched);
+    let mut heard = std::collections::BTreeMap::new();
+    while heard.get("WATCHDOG=1").is_none_or(|n| *n < 3) || !heard.contains_key("READY=1") {
+        *heard.entry(told().trim().to_owned()).or_insert(0) += 1;
+    }
+    assert_eq!(heard["READY=1"], 1);
+    assert_eq!(hub.terminate(), Some(0));
+    while told().trim() != "STOPPING=1" {}
+}
+
+#[test]
+fn sigterm_while_the_database_is_locked_tells_what_is_lost_and_exits_1_in_time() {
+    let dir = folder(LISTENER);
+    let db = database(dir.path());
+    let hub = HubProcess::start(dir.path(), &[]);
+    let other = rusqlite::Connection::open(&db).unwrap();
+    other.execute_batch("begin exclusive").unwrap();
+    let options = MqttOptions::new("publisher", "127.0.0.1", hub.mqtt.unwrap().port());
+    let (client, mut connection) = Client::new(options, 10);
+    for (number, qos) in [(1, QoS::AtMostOnce), (2, QoS::AtMostOnce), (3, QoS::AtLeastOnce)] {
+        let message = packet_message(&text_packet(number));
+        client.publish(packets_topic(OBSERVER), qos, false, message).unwrap();
+    }
+    let publisher = std::thread::spawn(move || {
+        let events = connection.iter().map_while(Result::ok);
+        events.filter(|e| matches!(e, Event::Incoming(Packet::PubAck(_)))).count()
+    });
+    eventually("the messages are received", || {
+        status(dir.path()).filter(|s| s.counters["broker_publishes"] == 3)
+    });
+    let began = Instant::now();
+    let output = hub.terminate_and_tell();
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    assert_eq!(output.0, Some(1));
+    let told = "the last 3 messages in time (1 of them will be sent again, 2 are lost)";
+    assert!(output.1.contains(told), "{}", output.1);
+    assert_eq!(publisher.join().unwrap(), 0, "acknowledged and not stored");
 }
 
 #[test]
