@@ -187,3 +187,6 @@ impl fmt::Display for Packet<'_> {
 fn quarter_db(byte: u8) -> f32 {
     f32::from(i8::from_le_bytes([byte])) / 4.0
 }
+
+#[cfg(test)]
+mod properties;
