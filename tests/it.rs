@@ -1,9 +1,12 @@
 //! Every integration test, in one binary: one link step.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
+
 mod bridge;
 mod config;
 mod corpus;
 mod door;
+mod fixtures;
 mod hub;
 mod layers;
 mod replay;

@@ -182,7 +182,7 @@ fn what_is_no_packet_is_refused_by_name() {
         ("02C06B", "hash_size_reserved"),
         ("0261AA", "path_too_long"),
         ("0202AA", "path_truncated"),
-        (&("0A00".to_owned() + &"00".repeat(185)), "payload_too_long"),
+        (&format!("0A00{:0>370}", 0), "payload_too_long"),
     ] {
         let unrecorded = record(&json!({ "raw": raw })).unwrap_err();
         assert_eq!((unrecorded.reason, unrecorded.noise), (reason, false), "{raw}");
