@@ -4,26 +4,15 @@
 //! July 2026; its hash also with CoreScope of April 2026 and with the firmware. What differs must
 //! have a name in [`explain`], and every name its exact count.
 
-use crate::support::reference;
+mod cases;
 
-use meshbox::crypto::channel::{Keyring, channel_hash, hashtag_key};
-use meshbox::crypto::scope::Regions;
-use meshbox::packet::hash::{Digest, Formula};
-use meshbox::packet::{Frame, Packet, Payload, TransportCodes, Undecodable, hex};
-use meshbox::record::{Reading, Rules, signature_is_good};
+use cases::{Case, cases, packets};
+use meshbox::crypto::channel::{channel_hash, hashtag_key};
+use meshbox::message::{Message, Origin, OriginKind, Receipt};
+use meshbox::packet::{Frame, Packet, Payload, Undecodable, hex};
+use meshbox::record::{Body, Recorder, Rules};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// A packet, what they make of it, and what we make of it.
-struct Case {
-    /// How the packet came about: `real`, `observed-path`, `vector`, `synth`, or not told.
-    kind: String,
-    raw_hex: String,
-    original: Value,
-    later: Value,
-    firmware: Option<String>,
-    ours: Value,
-}
 
 /// One field that differs.
 struct Difference<'a> {
@@ -31,17 +20,17 @@ struct Difference<'a> {
     field: &'a str,
 }
 
-/// The firmware drops such a packet before it looks further (wire-protocol §2.4, §10 row 9).
+/// The firmware drops such a packet before it looks further (`Dispatcher::tryParsePacket`).
 const RESERVED_VERSION: &str = "a payload of a reserved version is not read";
-/// §4.3 and §10 row 20: beyond them nothing is signed, as far as the firmware sees.
+/// The firmware clips it (`Mesh::onRecvPacket`): beyond, nothing is signed as far as it sees.
 const APP_DATA_BEYOND_32: &str = "app data counts up to its 32nd byte, to read and to verify";
-/// §10 row 26.
+/// The firmware takes none of it (`AdvertDataParser::isValid`); CoreScope skips what is missing.
 const APP_DATA_TRUNCATED: &str = "app data that ends before what its flags promise is not read";
-/// §10 row 22.
+/// CoreScope cuts at the 32nd byte, and leaves the pieces of a character.
 const NAME_CUT: &str = "a name is cut between characters, not within one";
-/// §10 row 16.
+/// The firmware drops it (`BaseChatMesh::onGroupDataRecv`); CoreScope ignores the flags.
 const NOT_PLAIN_TEXT: &str = "a channel message of another text type than plain stays closed";
-/// §4.10: the path of a TRACE holds SNRs, with or without a route.
+/// The path of a TRACE holds SNRs, with or without a route; CoreScope then takes them for hops.
 const NO_ROUTE: &str = "a TRACE without a route names no hops, and has its SNRs";
 
 #[test]
@@ -54,16 +43,17 @@ fn packets_agree_with_corescope() {
         (NOT_PLAIN_TEXT, 40),
         (NO_ROUTE, 19),
     ];
-    check("packets.jsonl", &expected);
+    let Some(cases) = packets() else { return };
+    assert_eq!(compare(cases), BTreeMap::from(expected));
 }
 
 /// The names above are for what generators made up.
 #[test]
 fn packets_heard_on_air_agree_without_exception() {
-    let Some(mut cases) = cases("packets.jsonl", &rules()) else { return };
-    cases.retain(|case| matches!(case.kind.as_str(), "real" | "observed-path"));
-    assert!(cases.len() > 700);
-    assert_eq!(compare(&cases), BTreeMap::from([]));
+    let Some(cases) = packets() else { return };
+    let heard = |case: &&Case| matches!(case.kind.as_str(), "real" | "observed-path");
+    assert!(cases.iter().filter(heard).count() > 700);
+    assert_eq!(compare(cases.iter().filter(heard)), BTreeMap::from([]));
 }
 
 #[test]
@@ -78,118 +68,57 @@ fn vectors_agree_with_corescope_and_firmware() {
     check("vectors.jsonl", &expected);
 }
 
+#[test]
+fn adverts_are_refused_and_roles_told_as_corescope_does() {
+    let Some(cases) = packets() else { return };
+    let judged = cases.iter().filter(|case| case.later.get("advert_ok").is_some());
+    let alike = judged.filter(|case| !differing_fields(case).contains(&"decoded_json"));
+    // Signatures are another matter, and compared above.
+    let mut recorder = Recorder::new(Rules::default());
+    let (mut accepted, mut refused) = (0, 0);
+    for Case { raw_hex, later, .. } in alike {
+        match recorder.record(message(raw_hex)) {
+            Ok(record) => {
+                let Body::Packet(row) = record.body else { panic!("{raw_hex}") };
+                assert_eq!(later["advert_ok"], true, "{raw_hex}");
+                // An advert that says nothing about its node has a role with CoreScope only.
+                if let Some(node) = row.node {
+                    assert_eq!(later["role"], node.role, "{raw_hex}");
+                    accepted += 1;
+                }
+            }
+            Err(unrecorded) => {
+                assert_eq!(unrecorded.reason, "advert_invalid_position", "{raw_hex}");
+                let reason = later["advert_reason"].as_str().unwrap();
+                assert!(reason.starts_with("invalid l"), "{raw_hex}: {reason}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(accepted > 400 && refused > 100, "{accepted} accepted, {refused} refused");
+}
+
+fn message(raw_hex: &str) -> Message {
+    Message {
+        topic: "meshcore/SJC/observer/packets".into(),
+        payload: json!({ "raw": raw_hex }).to_string().into(),
+        origin: Origin { kind: OriginKind::Replay, name: "corpus".into() },
+        received_at_ms: 0,
+        retained: false,
+        receipt: Receipt::none(),
+        place: None,
+    }
+}
+
 /// Every line agrees, or differs by a name; these are the names, and how many lines have each.
 #[track_caller]
 fn check(name: &str, expected: &[(&'static str, usize)]) {
-    let Some(cases) = cases(name, &rules()) else { return };
+    let Some(cases) = cases(name) else { return };
     assert_eq!(compare(&cases), expected.iter().copied().collect());
 }
 
-/// The keys with which the reference was made.
-fn rules() -> Rules {
-    let read = |name| -> Option<Value> {
-        let text = std::fs::read_to_string(reference(name)?).unwrap();
-        Some(serde_json::from_str(&text).unwrap())
-    };
-    let (Some(config), Some(rainbow)) = (read("replay-config.json"), read("channel-rainbow.json"))
-    else {
-        return Rules::default();
-    };
-    let strings = |key: &str| -> Vec<String> {
-        let list = config[key].as_array().unwrap();
-        list.iter().map(|s| s.as_str().unwrap().to_owned()).collect()
-    };
-    let given = |keys: &Value| -> Vec<(String, Vec<u8>)> {
-        let keys = keys.as_object().unwrap().iter();
-        keys.map(|(name, key)| (name.clone(), hex::parse(key.as_str().unwrap()).unwrap())).collect()
-    };
-    let mut keys = given(&rainbow);
-    keys.extend(strings("hashChannels").into_iter().map(|name| {
-        let key = hashtag_key(&name).to_vec();
-        (name, key)
-    }));
-    keys.extend(given(&config["channelKeys"]));
-    Rules {
-        keyring: Keyring::new(keys).unwrap(),
-        regions: Regions::new(strings("hashRegions")),
-        validate_signatures: true,
-        ..Rules::default()
-    }
-}
-
-fn cases(name: &str, rules: &Rules) -> Option<Vec<Case>> {
-    let text = std::fs::read_to_string(reference(name)?).unwrap();
-    let cases: Vec<Case> = text.lines().map(|line| case(line, rules)).collect();
-    assert!(cases.len() > 50);
-    Some(cases)
-}
-
-fn case(line: &str, rules: &Rules) -> Case {
-    let mut line: Value = serde_json::from_str(line).unwrap();
-    let raw_hex = line.get("raw_hex").or(line.get("hex")).unwrap().as_str().unwrap().to_owned();
-    let kind = line["kind"].as_str().unwrap_or_default().to_owned();
-    let firmware = line["fw_hash"].as_str().map(str::to_lowercase);
-    let [original, later] = ["original", "later"].map(|who| normalised(line[who].take()));
-    let ours = read(&raw_hex, rules);
-    Case { kind, raw_hex, original, later, firmware, ours }
-}
-
-/// One shape for all files: `vectors.jsonl` has the decoded JSON as text, the path in one object,
-/// and says neither route nor scope.
-fn normalised(mut theirs: Value) -> Value {
-    let fields = theirs.as_object_mut().unwrap();
-    if let Some(path) = fields.remove("path") {
-        let text = fields["decoded_json"].as_str().unwrap();
-        let decoded = serde_json::from_str(text).unwrap();
-        fields.insert("decoded_json".into(), decoded);
-        fields.insert("path_json".into(), path["hops"].clone());
-        fields.insert("hash_size".into(), path["hashSize"].clone());
-    }
-    if let Some(codes) = fields.remove("transportCodes").filter(Value::is_object) {
-        fields.insert("transport_codes".into(), json!([codes["code1"], codes["code2"]]));
-    }
-    if fields.get("is_transport_scoped") == Some(&json!(true)) {
-        fields.entry("scope_name").or_insert(json!(""));
-    }
-    let accepted = fields.contains_key("decoded_json");
-    fields.insert("ok".into(), json!(accepted));
-    theirs
-}
-
-fn read(raw_hex: &str, rules: &Rules) -> Value {
-    let bytes = match hex::parse(raw_hex) {
-        Ok(bytes) => bytes,
-        Err(error) => return json!({ "ok": false, "error": error.name() }),
-    };
-    let frame = match Frame::parse(&bytes) {
-        Ok(frame) => frame,
-        Err(error) => return json!({ "ok": false, "error": error.name() }),
-    };
-    let reading = Reading::of(frame, rules, |advert, _| Some(signature_is_good(advert)));
-    let packet = &reading.packet;
-    let old = Digest::of(&frame, Formula::CoreScope202604).content_hash();
-    let mut ours = json!({
-        "ok": true,
-        "hash": reading.digest.content_hash().to_string(),
-        "hash_2026_04": old.to_string(),
-        "route_type": packet.header.route.bits(),
-        "payload_type": packet.header.payload_type.nibble(),
-        "payload_version": packet.header.version,
-        "path_json": serde_json::from_str::<Value>(&reading.path_json()).unwrap(),
-        "hash_size": packet.hash_size().unwrap_or(0),
-        "decoded_json": reading.decoded(),
-        "transport_codes": packet.transport.map(TransportCodes::wire_hex),
-        "channel_hash": reading.channel_column(),
-        "from_pubkey": reading.from_pubkey(),
-        "signature_valid": reading.signature_valid(),
-        "scope_name": reading.scope_name(rules),
-    });
-    ours.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    ours
-}
-
 /// How many lines differ by each name; panics with what has no name.
-fn compare(cases: &[Case]) -> BTreeMap<&'static str, usize> {
+fn compare<'a>(cases: impl IntoIterator<Item = &'a Case>) -> BTreeMap<&'static str, usize> {
     let mut named = BTreeMap::new();
     let mut unnamed = Vec::new();
     for case in cases {
