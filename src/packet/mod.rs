@@ -178,10 +178,10 @@ impl<'a> Packet<'a> {
 }
 
 impl fmt::Display for Packet<'_> {
-    /// One line: what it carries and how it travels.
+    /// One line: how it travels and what it carries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hops = Count(self.path.count().into(), "hop");
-        write!(f, "{} by {}, {hops}", self.payload, self.header.route)
+        write!(f, "{}, {hops}: {}", self.header.route, self.payload)
     }
 }
 

@@ -16,7 +16,6 @@
 
 use super::cursor::Cursor;
 use super::error::Error;
-use super::hex::Hex;
 use super::sink::{Count, Sink};
 
 /// The most bytes a path has (firmware `MAX_PATH_SIZE`).
@@ -89,13 +88,14 @@ impl<'a> Path<'a> {
     }
 
     pub(super) fn emit(&self, out: &mut impl Sink) {
-        let (hops, size) = (Count(self.count().into(), "hop"), self.size);
+        let (count, size) = (self.count(), self.size);
+        let hops = Count(count.into(), "hop");
         let meaning = format_args!("{hops}, {size}-byte hashes");
         out.field("path length", &[self.length_byte()], meaning);
         if !self.bytes.is_empty() {
             out.open("path", format_args!("hashes of repeaters"));
             for (index, hop) in self.hops().enumerate() {
-                out.field("hop", hop, format_args!("{}: {:X}", index + 1, Hex(hop)));
+                out.field("hop", hop, format_args!("{} of {count}", index + 1));
             }
             out.close();
         }
@@ -109,7 +109,7 @@ impl<'a> Path<'a> {
             out.open("path", format_args!("the SNR at which each hop heard it"));
             for (index, byte) in self.bytes.iter().enumerate() {
                 let snr = super::quarter_db(*byte);
-                out.field("snr", &[*byte], format_args!("{}: {snr} dB", index + 1));
+                out.field("snr", &[*byte], format_args!("{snr} dB at hop {}", index + 1));
             }
             out.close();
         }
