@@ -35,6 +35,18 @@
 //! assert_eq!(packet.to_bytes(), bytes);
 //! ```
 //!
+//! # What is taken
+//!
+//! | bytes | with us | firmware |
+//! |---|---|---|
+//! | payload version 1–3 | kept, the payload as bytes | drops the packet |
+//! | hash size code 3, with or without hops | [`Error::HashSizeReserved`] | drops it |
+//! | more than 64 bytes of path | [`Error::PathTooLong`] | drops it |
+//! | a path that does not end within the packet | [`Error::PathTruncated`] | drops it |
+//! | more than 184 bytes of payload | [`Error::PayloadTooLong`] | drops it |
+//! | a payload shorter than its fixed part, or none | kept as bytes | drops it |
+//! | white space in hex, anywhere | left out | – |
+//!
 //! # Writing
 //!
 //! [`Packet::to_bytes`] gives back the bytes that were read, and puts together what was built by
@@ -81,6 +93,16 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// [`Error`]: the envelope is broken. A broken payload is no error.
+    ///
+    /// ```
+    /// use meshbox::packet::{Packet, Payload};
+    /// // 0x85 means five hops of three bytes, and two bytes are there.
+    /// let error = Packet::parse(&[0x01, 0x85, 0x01, 0x02]).unwrap_err();
+    /// assert_eq!((error.name(), error.at()), ("path_truncated", 4));
+    /// // A direct message of one byte is none, and is kept.
+    /// let packet = Packet::parse(&[0x0A, 0x00, 0xD6]).unwrap();
+    /// assert!(matches!(packet.payload, Payload::Undecoded { bytes: [0xD6], .. }));
+    /// ```
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         Frame::parse(bytes).map(|frame| Self::of(&frame))
     }
@@ -136,6 +158,16 @@ impl<'a> Packet<'a> {
     }
 
     /// The packet's fields with names, offsets and meanings.
+    ///
+    /// ```
+    /// use meshbox::packet::Packet;
+    /// let packet = Packet::parse(&[0x0D, 0x01, 0xB8, 1, 2, 3, 4]).unwrap();
+    /// let names: Vec<_> = packet.outline().lines.iter().map(|l| (l.at, l.name)).collect();
+    /// let expected = [
+    ///     (0, "header"), (1, "path length"), (2, "path"), (2, "hop"), (3, "payload"), (3, "code"),
+    /// ];
+    /// assert_eq!(names, expected);
+    /// ```
     pub fn outline(&self) -> Outline {
         let mut outline = Outline::default();
         self.emit(&mut outline);
@@ -168,6 +200,12 @@ impl<'a> Packet<'a> {
     }
 
     /// Everything odd about it, the gravest first.
+    ///
+    /// ```
+    /// use meshbox::packet::{Anomaly, Packet};
+    /// let flooded_trace = Packet::parse(&[0x25, 0x00, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xFB]).unwrap();
+    /// assert_eq!(flooded_trace.anomalies(), [Anomaly::TraceNotDirect]);
+    /// ```
     pub fn anomalies(&self) -> Vec<Anomaly> {
         anomaly::of(self)
     }

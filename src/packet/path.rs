@@ -34,6 +34,13 @@ impl<'a> Path<'a> {
 
     /// A path of hashes of `size` bytes; `None` when a size is not 1–3, the bytes are no whole
     /// hashes, or they are more than 63 hashes or 64 bytes.
+    ///
+    /// ```
+    /// use meshbox::packet::Path;
+    /// let path = Path::new(2, &[0x7D, 0x1D, 0x1F, 0x5D]).unwrap();
+    /// assert_eq!((path.count(), path.length_byte()), (2, 0x42));
+    /// assert_eq!(Path::new(2, &[0x7D]), None);
+    /// ```
     pub fn new(size: u8, bytes: &'a [u8]) -> Option<Self> {
         let whole = matches!(size, 1..=3) && bytes.len() % usize::from(size) == 0;
         let path = Self { size, bytes };
