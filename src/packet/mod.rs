@@ -175,11 +175,11 @@ impl<'a> Packet<'a> {
     }
 
     /// The hops that the packet names: of its route for a TRACE, else of its path.
-    pub fn hops(&self) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+    pub fn hops(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         match self.payload {
-            Payload::Trace(trace) => Box::new(trace.hops()),
-            _ if self.path_holds_snrs() => Box::new(std::iter::empty()),
-            _ => Box::new(self.path.hops()),
+            Payload::Trace(trace) => trace.route.chunks_exact(trace.hash_size()),
+            _ if self.path_holds_snrs() => [].chunks_exact(1),
+            _ => self.path.bytes().chunks_exact(self.path.size().into()),
         }
     }
 
