@@ -2,6 +2,8 @@ use super::*;
 
 use aes::Aes128;
 use aes::cipher::BlockCipherEncrypt;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 fn ring(keys: &[(&str, &[u8])]) -> Keyring {
     Keyring::new(keys.iter().map(|(name, key)| ((*name).to_owned(), key.to_vec()))).unwrap()
@@ -212,4 +214,36 @@ fn a_key_of_another_length_is_an_error_that_names_the_channel() {
 fn keys_are_never_printed() {
     let shown = format!("{:?}", hashtags(&["#test"]));
     assert_eq!(shown, r##"{"Public", "#test"}"##);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_do_not_panic(channel_hash: u8, mac: [u8; 2], ciphertext: Vec<u8>) {
+        let sealed = Sealed { channel_hash, mac, ciphertext: &ciphertext };
+        let ours = hashtags(&["#test", "#bot"]);
+        prop_assert_eq!(ours.open_text(sealed).status() == "no_key", ciphertext.len() < SHORTEST);
+        prop_assert_eq!(ours.open_data(sealed).status() == "no_key", ciphertext.len() < SHORTEST);
+    }
+
+    #[test]
+    fn what_is_sealed_with_a_key_opens_with_it(
+        key in prop_oneof![vec(any::<u8>(), 16), vec(any::<u8>(), 32)],
+        timestamp: u32,
+        attempt in 0u8..4,
+        sender in "[^\\pC:\\[\\]\\x{FFFD}]{1,12}",
+        message in "[^\\pC\\x{FFFD}]{0,60}",
+        data in vec(any::<u8>(), 0..100),
+    ) {
+        let ours = ring(&[("#test", &hashtag_key("#test")), ("club", &key)]);
+        let text = format!("{sender}: {message}");
+        let plain = [&timestamp.to_le_bytes()[..], &[attempt], text.as_bytes()].concat();
+        let opened = ours.open_text(sealed(&seal(&key, &plain)));
+        prop_assert_eq!(opened, with("club", timestamp, Some(&sender), &message));
+
+        let data_len = u8::try_from(data.len()).unwrap();
+        let plain = [&[0x34, 0x12, data_len][..], &data].concat();
+        let content = GroupData { data_type: 0x1234, data_len, data: Some(data) };
+        let opened = ours.open_data(sealed(&seal(&key, &plain)));
+        prop_assert_eq!(opened, Opened::With { channel: "club".into(), content });
+    }
 }
