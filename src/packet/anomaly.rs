@@ -42,6 +42,24 @@ pub enum Anomaly {
 }
 
 impl Anomaly {
+    /// Every anomaly there is, the gravest first.
+    pub const ALL: [Self; 14] = [
+        Self::VersionReserved,
+        Self::PayloadTooShort,
+        Self::PayloadEmpty,
+        Self::PayloadTypeReserved,
+        Self::CiphertextNotBlocks,
+        Self::AckTooLong,
+        Self::AppDataAbsent,
+        Self::AppDataTruncated,
+        Self::AppDataTooLong,
+        Self::TraceNotDirect,
+        Self::TraceWithHashSize,
+        Self::TraceRouteUneven,
+        Self::MultipartNotAck,
+        Self::ControlNotZeroHop,
+    ];
+
     /// The anomaly's name.
     pub fn name(self) -> &'static str {
         match self {
