@@ -27,7 +27,19 @@ pub struct Args {
     packets: Vec<String>,
 }
 
-/// Decodes each packet and prints what is in it; `colours` only in the tree.
+/// Where `decode` reads and writes.
+pub struct Streams<'a> {
+    /// Read for the argument `-`.
+    pub stdin: &'a mut dyn BufRead,
+    /// Where packets are told.
+    pub stdout: &'a mut dyn Write,
+    /// Where wrong arguments are told.
+    pub stderr: &'a mut dyn Write,
+    /// Whether the tree has colours; see [`colours_are_wanted`].
+    pub colours: bool,
+}
+
+/// Decodes each packet and prints what is in it.
 ///
 /// Exit code 0 when all are packets, 1 when one is not (a payload that cannot be read is kept and
 /// named, its packet still is one), 2 when the keys cannot be read.
@@ -35,17 +47,13 @@ pub struct Args {
 /// # Errors
 /// When stdin cannot be read or stdout cannot be written. A reader that has seen enough and closed
 /// our stdout is no error.
-pub fn run(
-    args: &Args,
-    stdin: &mut dyn BufRead,
-    stdout: &mut dyn Write,
-    colours: bool,
-) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, streams: Streams<'_>) -> anyhow::Result<ExitCode> {
+    let Streams { stdin, stdout, stderr, colours } = streams;
     let keyring = match args.keys.as_deref().map_or(Ok(Keyring::default()), load_keys) {
         Ok(keyring) => keyring,
         Err(error) => {
             // Nothing can be done about a closed stderr.
-            let _ = writeln!(io::stderr(), "meshbox: {error:#}");
+            let _ = writeln!(stderr, "meshbox: {error:#}");
             return Ok(ExitCode::from(2));
         }
     };

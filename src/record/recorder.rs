@@ -81,7 +81,7 @@ impl Recorder {
         }
     }
 
-    fn packet(&mut self, heard: Heard) -> Result<Rows, Refusal> {
+    fn packet(&mut self, mut heard: Heard) -> Result<Rows, Refusal> {
         self.origin_id_mismatches += u64::from(heard.origin_id_differs);
         let bytes = hex::parse(&heard.raw)?;
         let frame = Frame::parse(&bytes)?;
@@ -95,7 +95,7 @@ impl Recorder {
         if reading.signature_valid() == Some(false) {
             return Ok(dropped(&reading, heard));
         }
-        let observer = heard.observer.clone().map(|o| row_of(o, Activity::Packet));
+        let observer = heard.observer.take().map(|o| row_of(o, Activity::Packet));
         Ok((observer, Body::Packet(Box::new(packet_row(&reading, rules, heard)))))
     }
 

@@ -14,10 +14,17 @@ const PUBLIC: &str = "150011C3C1354D619BAE9590E4D177DB7EEAF982F5BDCF78005D75157D
 const BOT: &str = "1540cab3b15626481a5ba64247ab25766e410b026e0678a32da9f0c3946fae5b714cab170f";
 
 fn decode(arguments: &[&str], stdin: &[u8], colours: bool) -> (ExitCode, String) {
+    let (code, out, err) = all_streams(arguments, stdin, colours);
+    assert_eq!(err, "");
+    (code, out)
+}
+
+fn all_streams(arguments: &[&str], stdin: &[u8], colours: bool) -> (ExitCode, String, String) {
     let args = Cli::try_parse_from([&["decode"], arguments].concat()).unwrap().args;
-    let (mut stdin, mut out) = (stdin, Vec::new());
-    let code = run(&args, &mut stdin, &mut out, colours).unwrap();
-    (code, String::from_utf8(out).unwrap())
+    let (mut stdin, mut out, mut err) = (stdin, Vec::new(), Vec::new());
+    let streams = Streams { stdin: &mut stdin, stdout: &mut out, stderr: &mut err, colours };
+    let code = run(&args, streams).unwrap();
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 fn json(arguments: &[&str], stdin: &[u8]) -> (ExitCode, Vec<Value>) {
@@ -91,13 +98,20 @@ fn keys_from_a_file_open_more() {
 fn keys_that_cannot_be_read_are_wrong_arguments() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.json");
-    let missing = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
-    assert_eq!(missing, (ExitCode::from(2), String::new()));
-    for wrong in ["[]", r#"{"a": "00"}"#, r#"{"a": "xx"}"#, r#"{"a": 1}"#] {
-        std::fs::write(&file, wrong).unwrap();
-        let (code, _) = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
-        assert_eq!(code, ExitCode::from(2), "{wrong}");
-    }
+    let wrong = |content: Option<&str>| {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let (code, out, err) = all_streams(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
+        assert_eq!((code, out.as_str(), err.lines().count()), (ExitCode::from(2), "", 1));
+        assert!(err.contains(&format!("{file:?}")), "{err}");
+        err
+    };
+    assert!(wrong(None).starts_with("meshbox: cannot read "));
+    assert!(wrong(Some("[]")).contains("is not a JSON object of channel names and hex keys"));
+    assert!(wrong(Some(r#"{"a": 1}"#)).contains("expected a string"));
+    assert!(wrong(Some(r#"{"a": "xx"}"#)).contains("channel \"a\": 'x' at character 0"));
+    assert!(wrong(Some(r#"{"a": "00"}"#)).contains("16 or 32 bytes, this one has 1"));
 }
 
 #[test]
@@ -135,7 +149,7 @@ fn the_tree_points_at_the_offending_byte() {
     assert_eq!(
         text,
         "not a packet: path length 0x65 at offset 1 means 74 bytes, a path has at most 64\n    \
-         11 65 AA BB \n       ^^\n\n"
+         11 65 AA BB\n       ^^\n\n"
     );
 }
 
@@ -150,7 +164,7 @@ fn the_tree_points_at_the_offending_character_and_hides_control_characters() {
 
 #[test]
 fn an_offending_byte_far_behind_is_shown_with_its_surroundings() {
-    let long = "0A00".to_owned() + &"00".repeat(185);
+    let long = format!("0A00{:0>370}", 0);
     let (_, text) = decode(&[&long], b"", false);
     let mark = text.lines().nth(2).unwrap();
     assert_eq!(mark, format!("    {}^^", "   ".repeat(12)));
@@ -174,6 +188,11 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         }
     }
     let args = Cli::try_parse_from(["decode", ADVERT]).unwrap().args;
-    let code = run(&args, &mut &b""[..], &mut Closed, false).unwrap();
-    assert_eq!(code, ExitCode::SUCCESS);
+    let streams = Streams {
+        stdin: &mut &b""[..],
+        stdout: &mut Closed,
+        stderr: &mut Vec::new(),
+        colours: false,
+    };
+    assert_eq!(run(&args, streams).unwrap(), ExitCode::SUCCESS);
 }

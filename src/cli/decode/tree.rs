@@ -47,8 +47,8 @@ pub(super) fn write_fault(fault: &Fault<'_>, colours: bool, out: &mut dyn Write)
         }
         Fault::Bytes(bytes, error) => {
             let (start, window) = window(bytes, error.at());
-            let shown = window.iter().map(|b| format!("{b:02X} ")).collect::<String>();
-            (shown, format!("{:1$}^^", "", 3 * (error.at() - start)))
+            let shown: Vec<String> = window.iter().map(|b| format!("{b:02X}")).collect();
+            (shown.join(" "), format!("{:1$}^^", "", 3 * (error.at() - start)))
         }
     };
     writeln!(out, "    {}", paint.bytes(&shown))?;
