@@ -18,6 +18,7 @@ mod open;
 mod packet;
 mod recent;
 mod retention;
+mod salvage;
 mod schema;
 mod shared;
 mod stamp;

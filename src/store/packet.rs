@@ -39,16 +39,14 @@ impl Book<'_> {
         let raw = (transmission.fingerprint != fingerprint).then_some(row.raw_hex.as_str());
         self.observation(row, &transmission, observer, raw, at_ms, new)?;
         let second = stamp::epoch(at_ms);
-        if second < transmission.first || second > transmission.last {
-            self.tally
-                .heard
-                .entry(transmission.id)
-                .and_modify(|span| span.stretch(at_ms))
-                .or_insert_with(|| Span::of(at_ms));
+        let moved = second < transmission.first || second > transmission.last;
+        if moved {
+            let heard = self.tally.heard.entry(transmission.id).or_insert(Span::of(at_ms));
+            heard.stretch(at_ms);
             transmission.first = transmission.first.min(second);
             transmission.last = transmission.last.max(second);
         }
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| moved || known.is_none()) {
             self.transmissions.insert(key, transmission);
         }
         if let Some(node) = &row.node {

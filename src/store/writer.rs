@@ -53,14 +53,14 @@ pub(super) fn work(
 }
 
 /// The writer at work.
-struct Scribe<'c> {
+pub(super) struct Scribe<'c> {
     conn: &'c Connection,
-    book: Book<'c>,
+    pub(super) book: Book<'c>,
     inbox: Receiver<Record>,
-    batch: Batch,
-    clock: Clock,
+    pub(super) batch: Batch,
+    pub(super) clock: Clock,
     counters: Arc<Counters>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     commit_interval: Duration,
     /// The most records of the next batch.
     cap: usize,
@@ -78,6 +78,9 @@ const CAP_BACKLOG: usize = 10_000;
 
 /// With so many records gathered there is a backlog: the transaction opens at once.
 const BACKLOG: usize = 512;
+
+/// How long a transaction waits for more records at most: other programs cannot write meanwhile.
+const OPEN: Duration = Duration::from_secs(1);
 
 /// How long a record waits for company once its sender waits for a receipt.
 const AWAITED: Duration = Duration::from_millis(20);
@@ -223,6 +226,7 @@ impl<'c> Scribe<'c> {
     /// Writes the batch, and what arrives until it is due or full.
     fn write_and_take_more(&mut self) -> Result<(), Fault> {
         self.book.begin()?;
+        self.batch.hurry(Instant::now() + OPEN);
         self.write_from(0)?;
         while self.batch.len() < self.cap {
             let Some(next) = self.next() else { break };
@@ -248,54 +252,6 @@ impl<'c> Scribe<'c> {
             self.book.write(record)?;
         }
         Ok(())
-    }
-
-    /// Writes record by record, each in a savepoint: those that cannot be stored go to
-    /// `meshbox_refused`, the others are stored.
-    fn salvage(&mut self) -> Result<(), Fault> {
-        self.book.begin()?;
-        let mut n = 0;
-        while n < self.batch.len() {
-            self.shared.beat();
-            n = match self.salvage_one(n)? {
-                Salvaged::Next => n + 1,
-                Salvaged::Again => {
-                    self.book.begin()?;
-                    0
-                }
-            };
-        }
-        self.book.commit()
-    }
-
-    fn salvage_one(&mut self, n: usize) -> Result<Salvaged, Fault> {
-        let (book, now_ms) = (&mut self.book, self.clock.now_ms());
-        let Some(record) = self.batch.records().get(n) else { return Ok(Salvaged::Next) };
-        if let Some(reason) = self.batch.refused(n) {
-            book.refuse(&record.message, reason).map_err(|e| as_trouble(&e))?;
-            return Ok(Salvaged::Next);
-        }
-        let before = book.counts;
-        book.run("SAVEPOINT record")?;
-        let done = guarded(|| book.write(record).and_then(|()| book.settle(now_ms)));
-        let reason = match done {
-            Ok(()) => {
-                book.run("RELEASE record")?;
-                return Ok(Salvaged::Next);
-            }
-            Err(Fault::Unacceptable(reason)) => reason,
-            Err(trouble) => return Err(trouble),
-        };
-        book.forget();
-        book.counts = before;
-        // Not so when the fault took the whole transaction with it (`RAISE(ROLLBACK)` in a trigger).
-        let open = book.in_transaction();
-        if open {
-            book.run("ROLLBACK TO record; RELEASE record")?;
-            book.refuse(&record.message, &reason).map_err(|e| as_trouble(&e))?;
-        }
-        self.batch.refuse(n, reason);
-        Ok(if open { Salvaged::Next } else { Salvaged::Again })
     }
 
     /// After the commit: the counters, the receipts, the places.
@@ -368,19 +324,7 @@ impl<'c> Scribe<'c> {
     }
 }
 
-/// What to do after a record was written by itself.
-enum Salvaged {
-    Next,
-    /// Begin again; the bad record is marked.
-    Again,
-}
-
 /// A panic becomes a fault of the record at hand.
-fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|p| Err(Fault::of_panic(&*p)))
-}
-
-/// A record cannot be at fault here.
-fn as_trouble(fault: &Fault) -> Fault {
-    Fault::Trouble(fault.words().to_owned())
 }
