@@ -5,6 +5,7 @@ mod bench;
 mod faults;
 mod files;
 mod neighbours;
+mod splits;
 mod tables;
 
 use crate::support::eventually;

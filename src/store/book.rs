@@ -81,6 +81,8 @@ impl<'c> Book<'c> {
         self.tally.clear();
         self.counts = Counts::default();
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        #[cfg(test)]
+        super::faults::limit_pages(self.conn);
         let version = Some(self.sql.data_version.query_row([], |row| row.get(0))?);
         if self.data_version != version {
             self.forget();

@@ -260,7 +260,7 @@ pub(super) const INDEXES: &[(&str, &str, &str)] = &[
 /// The statement that makes an index of [`INDEXES`].
 pub(super) fn create_index((name, table, on): (&str, &str, &str)) -> String {
     let unique = if name == DEDUP { "UNIQUE " } else { "" };
-    format!("CREATE {unique}INDEX {name} ON {table} {on}")
+    format!("CREATE {unique}INDEX {name} ON {table}{on}")
 }
 
 /// One row an observation, as CoreScope's server reads it.

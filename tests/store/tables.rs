@@ -282,8 +282,9 @@ fn origins_tell_who_spoke_for_whom_since_when_and_how_often() {
     ]);
     bed.store([by(OriginKind::Anonymous, "192.0.2.7", 3, 9)]);
     let all: String = bed.one(
-        "SELECT json_group_array(json_array(observer, kind, name, first_seen, last_seen, count))
-         FROM meshbox_origins ORDER BY kind",
+        "SELECT json_group_array(json(row)) FROM (
+           SELECT json_array(observer, kind, name, first_seen, last_seen, count) AS row
+           FROM meshbox_origins ORDER BY kind)",
     );
     assert_eq!(
         all,
