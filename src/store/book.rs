@@ -219,7 +219,7 @@ impl<'c> Book<'c> {
 
     /// A row whose id differs only in case: made by a program that keeps the topic's spelling.
     fn odd_observer(&mut self, id: &str) -> Result<Option<Observer>, Fault> {
-        if id.len() != 64 {
+        if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(None);
         }
         if self.odd.is_none() {

@@ -26,7 +26,7 @@ impl Scribe<'_> {
                 }
             };
         }
-        self.book.commit()
+        self.settle_and_commit()
     }
 
     fn salvage_one(&mut self, n: usize) -> Result<Salvaged, Fault> {
