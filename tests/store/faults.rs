@@ -127,6 +127,7 @@ fn a_record_whose_node_cannot_be_stored_leaves_no_half_behind() {
     assert_eq!((bed.count("transmissions"), bed.count("observations")), (2, 2));
     assert_eq!(bed.one::<i64>("SELECT advert_count FROM nodes"), 2);
     assert_eq!(bed.one::<i64>("SELECT packet_count FROM observers"), 2);
+    assert_eq!(bed.counters.tx_inserted.get(), 2);
     // What was rolled back is not remembered as stored.
     bed.other().execute_batch("DROP TRIGGER t").unwrap();
     bed.store([advert(2, "bad", 1)]);

@@ -14,6 +14,21 @@ fn what_another_program_deleted_is_stored_anew() {
     assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM packets_v WHERE observer_id IS NULL"), 0);
     assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
     assert_eq!(bed.one::<i64>("SELECT MIN(id) FROM transmissions"), 3, "ids grow");
+    assert_eq!(bed.counters.write_errors.get(), 0);
+}
+
+#[test]
+fn an_observer_that_another_program_replaced_is_not_taken_for_the_old_one() {
+    let mut bed = Bed::new();
+    bed.store([packet(1, "A", 0)]);
+    // No foreign key guards `observer_idx`: nothing fails if the writer believes its memory.
+    bed.other()
+        .execute_batch("DELETE FROM observers; INSERT INTO observers (id) VALUES ('Z')")
+        .unwrap();
+    bed.store([packet(2, "A", 1)]);
+    let heard: String = bed.one("SELECT observer_id FROM packets_v WHERE hash LIKE '%2'");
+    assert_eq!(heard, "A");
+    assert_eq!(bed.counters.write_errors.get(), 0);
 }
 
 #[test]
