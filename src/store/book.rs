@@ -56,7 +56,7 @@ const REFUSED_BYTES: usize = 1_024;
 const DROPPED_ROWS: i64 = 100_000;
 
 /// The most rows that are trimmed for one that is added: an older file may be far over.
-const TRIM: i64 = 250;
+const TRIM: i64 = 4;
 
 impl<'c> Book<'c> {
     pub(super) fn new(conn: &'c Connection, dedup: bool) -> rusqlite::Result<Self> {

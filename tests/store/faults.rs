@@ -200,10 +200,13 @@ fn finish_gives_up_at_the_deadline_and_says_what_was_lost() {
     let other = lock(&bed);
     bed.put([packet(1, "A", 0), mailbox.awaits(packet(2, "A", 0), 5), packet(3, "A", 0)]);
     in_trouble(&bed);
-    bed.sink = None;
+    let late = bed.sink.take().unwrap();
     let unfinished = bed.writer.take().unwrap().finish(Instant::now()).unwrap_err();
     assert_eq!((unfinished.records, unfinished.unacknowledged, unfinished.lost), (3, 1, 2));
     assert_eq!(mailbox.next().outcome, Outcome::Failed);
+    // Who comes later gets the record back.
+    let back = eventually("the writer has ended", || late.put(packet(4, "A", 0)).err());
+    assert!(matches!(&back.body, Body::Packet(row) if row.hash == "0000000000000004"));
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(bed.count("observations"), 0);
 }

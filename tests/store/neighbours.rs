@@ -53,6 +53,25 @@ fn what_another_program_inserted_is_recognised() {
 }
 
 #[test]
+fn rows_that_no_program_of_ours_would_write_do_not_hurt() {
+    let mut bed = Bed::new();
+    bed.other()
+        .execute_batch(
+            "INSERT INTO transmissions (raw_hex, hash, first_seen, last_seen)
+             VALUES (CAST(x'ff' AS TEXT), '0000000000000001', 'long ago', 'never'),
+               (x'00', '0000000000000002', x'00', 1.5);
+             INSERT INTO observers (id, packet_count, last_seen) VALUES (zeroblob(64), 'many', 7),
+               (CAST(x'ff' AS TEXT), NULL, NULL), ('A', 'many', 7)",
+        )
+        .unwrap();
+    bed.store([packet(1, "A", 0), packet(2, &"AB".repeat(32), 0)]);
+    assert_eq!((bed.count("observations"), bed.count("meshbox_refused")), (2, 0));
+    let a: String =
+        bed.one("SELECT json_array(packet_count, last_seen) FROM observers WHERE id = 'A'");
+    assert_eq!(a, r#"[1,"2026-11-23T04:24:21Z"]"#);
+}
+
+#[test]
 fn pruning_and_inserting_during_a_burst_loses_and_doubles_nothing() {
     let mut bed = Bed::new();
     let other = bed.other();

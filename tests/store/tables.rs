@@ -389,7 +389,7 @@ fn dropped_packets_keeps_the_last_hundred_thousand() {
     let mut bed = Bed::new();
     bed.other()
         .execute_batch(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100300)
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100008)
              INSERT INTO dropped_packets (reason) SELECT 'old' FROM n",
         )
         .unwrap();
