@@ -18,7 +18,6 @@ impl Scribe<'_> {
         // The live feed is published from here, before the receipts end: from `self.batch.records()`
         // of those that were not refused.
         let refused = self.batch.end(&self.shared);
-        self.counters.records_refused.add(refused.len() as u64);
         for reason in refused {
             if let Some(times) = self.counters.reasons.note("record_refused", now_ms) {
                 tracing::warn!("{times} records could not be stored, the last one: {reason}");
@@ -37,8 +36,8 @@ impl Scribe<'_> {
         counters.node_upserts.add(counts.node_upserts);
         counters.observer_upserts.add(counts.observer_upserts);
         counters.sig_drops.add(counts.sig_drops);
+        counters.records_refused.add(self.batch.refusals() as u64);
         counters.commits.increment();
-        counters.records_committed.add(records);
         counters.writer(|w| {
             w.last_commit_ms = Some(now_ms);
             w.last_batch = records;
@@ -47,6 +46,8 @@ impl Scribe<'_> {
                 tracing::info!("the database takes records again; it was: {trouble}");
             }
         });
+        // Last: who waits for this number finds the others up to date.
+        counters.records_committed.add(records);
         self.last_said = None;
     }
 
