@@ -7,6 +7,7 @@
 
 mod connection;
 mod deadlines;
+mod events;
 mod inflight;
 mod session;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::connection::{Connection, End};
+use self::connection::Connection;
+use self::events::End;
 use super::access::{self, Nearness};
 use super::frame::Frames;
 use super::house::{House, Intake};
@@ -53,6 +55,9 @@ const TAKEOVER_WITHIN: Duration = Duration::from_secs(2);
 /// How long, and for how many bytes, we listen on after our last word: closing a socket that has
 /// unread bytes resets it, and the last word may be lost on the way.
 const LINGER: (Duration, usize) = (Duration::from_millis(500), 256 * 1024);
+
+/// The reason's name for who only looks whether somebody is at home.
+const GONE: &str = "gone_before_connect";
 
 /// A client that has been let in.
 struct Guest {
@@ -120,7 +125,7 @@ async fn connect<S: AsyncRead>(
         }
         match reader.read_buf(frames.space()).await {
             Ok(n) if n > 0 => {}
-            _ => return Err(Refusal { code: None, reason: "gone_before_connect" }),
+            _ => return Err(Refusal { code: None, reason: GONE }),
         }
     }
 }
@@ -144,7 +149,12 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
     house: &House,
 ) {
     house.counters.broker_refused.increment();
-    house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+    if refusal.reason == GONE {
+        // Health checks and port scans do that all day.
+        let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
+    } else {
+        house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+    }
     if let Some(code) = refusal.code {
         if answer(&mut writer, code).await.is_ok() {
             linger(reader, writer).await;
@@ -179,13 +189,13 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     house: &House,
 ) {
     tracing::debug!(peer = %visitor.peer, ?end, "connection ended");
-    match end {
-        End::TakenOver => house.counters.broker_takeovers.increment(),
-        End::Shutdown => linger(reader, writer).await,
-        _ => {}
-    }
     if let Some(reason) = end.reason() {
         house.note(reason, || format!("a connection from {} was closed", visitor.peer));
+    }
+    match end {
+        End::TakenOver => house.counters.broker_takeovers.increment(),
+        End::Shutdown | End::Closed(_) => linger(reader, writer).await,
+        End::Disconnect | End::Gone | End::Late(_) => {}
     }
 }
 

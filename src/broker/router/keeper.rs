@@ -59,6 +59,7 @@ impl Keeper {
                 () = stop.cancelled() => break,
                 notification = self.receiver.next() => self.heard(notification.ok().flatten().as_ref()),
                 _ = beat.tick() => self.look(),
+                () = self.shared.enough.notified() => self.look(),
             };
             if let Some(why) = trouble {
                 tokio::select! {
