@@ -51,6 +51,18 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A buffer larger than this is given back when it is empty.
 const KEEP_OUT: usize = 16 * 1024;
 
+/// What is left of a connection when it has ended.
+pub(super) struct Remains<S> {
+    /// Why it ended.
+    pub(super) end: End,
+    /// The stream, for the farewell.
+    pub(super) streams: (ReadHalf<S>, WriteHalf<S>),
+    /// The way into the pipeline, for the will; gone once nothing more is taken in.
+    pub(super) intake: Option<Intake>,
+    /// A message that was received, waits for the queue, and will not be sent again.
+    pub(super) unsent: Option<Message>,
+}
+
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     /// For a guest who has been told that it may come in.
     pub(super) fn new(
@@ -87,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
     }
 
-    /// Runs to the end; gives the stream back for the farewell, and the intake for the will.
-    pub(super) async fn run(mut self) -> (End, (ReadHalf<S>, WriteHalf<S>), Option<Intake>) {
+    /// Runs to the end.
+    pub(super) async fn run(mut self) -> Remains<S> {
         let end = loop {
             if let Err(end) = self.work() {
                 break end;
@@ -103,7 +115,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             let write = self.writer.write_all(&self.session.out);
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
         }
-        (end, (self.reader, self.writer), self.intake)
+        let unsent = self.unsent();
+        Remains { end, streams: (self.reader, self.writer), intake: self.intake, unsent }
+    }
+
+    /// Takes the message that waits for the queue, if it will not be sent again.
+    fn unsent(&mut self) -> Option<Message> {
+        match self.waiting.take() {
+            Some(Waiting::Place(message, _)) if !message.receipt.is_awaited() => Some(*message),
+            _ => None,
+        }
     }
 
     /// Does all that can be done without waiting.
@@ -345,12 +366,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             return Ok(());
         }
         self.phase = Phase::Closing;
-        if let Some(Waiting::Place(message, _)) = self.waiting.take() {
-            if !message.receipt.is_awaited() {
-                self.house.note("message_lost_at_shutdown", || {
-                    format!("a message from {} was lost: the queue stayed full", self.origin.name)
-                });
-            }
+        if let Some(message) = self.unsent() {
+            self.house.note_lost(&message);
         }
         self.intake = None;
         self.inbox.try_recv().map_or(Ok(()), |completion| self.completed(completion))

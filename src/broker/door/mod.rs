@@ -22,7 +22,7 @@ use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::connection::Connection;
+use self::connection::{Connection, Remains};
 use self::events::End;
 use super::access::{self, Nearness};
 use super::frame::Frames;
@@ -83,17 +83,49 @@ where
         Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
     };
     guest.settle_in(&house).await;
-    house.counters.broker_connections.increment();
-    if answer(&mut writer, ConnectReturnCode::Success).await.is_ok() {
-        let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
-        let (end, streams, intake) = connection.run().await;
-        said_goodbye(end, streams, visitor, &house).await;
-        if let Some(intake) = intake.filter(|_| end.publishes_will() && !house.quiet.is_cancelled())
-        {
-            guest.publish_will(&house, &intake).await;
+    let _counted = Counted::new(&house);
+    if answer(&mut writer, ConnectReturnCode::Success).await.is_err() {
+        return;
+    }
+    let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
+    let Remains { end, streams, intake, unsent } = connection.run().await;
+    said_goodbye(end, streams, visitor, &house).await;
+    let Some(intake) = intake else { return };
+    if let Some(message) = unsent {
+        send_on(message, &house, &intake).await;
+    }
+    if end.publishes_will() && !house.quiet.is_cancelled() {
+        guest.publish_will(&house, &intake).await;
+    }
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Counted(Arc<House>);
+
+impl Counted {
+    fn new(house: &Arc<House>) -> Self {
+        house.counters.broker_connections.increment();
+        Self(Arc::clone(house))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.broker_connections.decrement();
+    }
+}
+
+/// Hands on what is left when a connection has ended, waiting for room in the queue.
+async fn send_on(message: Message, house: &House, intake: &Intake) {
+    let cost = message.cost();
+    tokio::select! {
+        () = house.closing.cancelled() => house.note_lost(&message),
+        place = intake.inlet.place(cost) => {
+            // Without a place the pipeline has ended, and so does the message.
+            let message = Message { place, ..message };
+            let _ = intake.inlet.try_send(message);
         }
     }
-    house.counters.broker_connections.decrement();
 }
 
 /// Waits for the CONNECT and judges it.
@@ -250,10 +282,6 @@ impl Guest {
             receipt: Receipt::none(),
             place: None,
         };
-        tokio::select! {
-            () = house.closing.cancelled() => {}
-            // The pipeline has ended: there is nothing left to tell.
-            _ = intake.inlet.send(message) => {}
-        }
+        send_on(message, house, intake).await;
     }
 }
