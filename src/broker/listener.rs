@@ -288,8 +288,13 @@ mod tests {
     #[test]
     fn a_bind_error_is_one_line_that_says_what_to_do() {
         let address: SocketAddr = "0.0.0.0:1883".parse().unwrap();
-        for (errno, words) in [(98, "another broker"), (13, "privilege"), (99, "0.0.0.0 for all")] {
-            let error = BindError::new(address, io::Error::from_raw_os_error(errno)).to_string();
+        let cases = [
+            (io::ErrorKind::AddrInUse, "another broker"),
+            (io::ErrorKind::PermissionDenied, "privilege"),
+            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
+        ];
+        for (kind, words) in cases {
+            let error = BindError::new(address, kind.into()).to_string();
             assert!(error.contains("0.0.0.0:1883") && error.contains(words), "{error}");
             assert!(!error.contains('\n'));
         }

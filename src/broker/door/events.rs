@@ -68,7 +68,9 @@ impl End {
             Self::Late(Late::KeepAlive) => Some("keepalive_ran_out"),
             Self::Late(Late::Write) => Some("client_reads_nothing"),
             Self::Closed(reason) => Some(reason),
-            Self::Disconnect | Self::Gone | Self::TakenOver | Self::Shutdown => None,
+            // Often two uploaders that were given the same name.
+            Self::TakenOver => Some("session_taken_over"),
+            Self::Disconnect | Self::Gone | Self::Shutdown => None,
         }
     }
 }

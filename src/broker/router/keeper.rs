@@ -85,7 +85,7 @@ impl Keeper {
         }
     }
 
-    /// An empty wake-up looks like an end; only a router that takes no event is gone.
+    /// Only a router that takes no event is gone: a wake-up without news is nothing to go by.
     fn is_gone(&self) -> bool {
         self.shared.feed().ping().is_err()
     }
