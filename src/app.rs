@@ -23,6 +23,7 @@ use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
 use anyhow::{Context, bail};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,8 +59,9 @@ impl Pipeline {
         clock: &Clock,
         counters: &Arc<Counters>,
     ) -> anyhow::Result<(Inlet, Self)> {
-        let recorder = Recorder::new(rules(config)?);
+        let mut recorder = Recorder::new(rules(config)?);
         let instance = Instance::take(control::data_dir(&config.db_path))?;
+        introduce(&mut recorder, &config.db_path);
         let options = store::Options {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
@@ -115,6 +117,25 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
         validate_signatures: config.validate_signatures,
         sources: sources.collect(),
     })
+}
+
+/// How many nodes of the database are known from the start, where it matters to know any.
+const INTRODUCED: u32 = 4_096;
+
+/// Tells the recorder of the nodes that were heard before, so that after a restart packets between
+/// them and ours are opened at once. Without them it knows each again when it is heard.
+fn introduce(recorder: &mut Recorder, db_path: &Path) {
+    if !recorder.opens_peer_packets() {
+        return;
+    }
+    match store::known_nodes(db_path, INTRODUCED) {
+        Ok(nodes) => nodes.iter().for_each(|node| recorder.hear(node)),
+        Err(error) => tracing::warn!(
+            "the nodes of {} cannot be read ({error}); packets of nodeKeys open once their other \
+             end is heard",
+            db_path.display()
+        ),
+    }
 }
 
 /// The keys of nodes, ready for use.

@@ -9,6 +9,7 @@ mod door;
 mod hub;
 mod inside;
 mod layers;
+mod nodekeys;
 mod replay;
 mod store;
 mod support;

@@ -2,7 +2,7 @@
 
 use crate::packet::Path;
 use crate::packet::hex::Hex;
-use crate::packet::inside::{Asked, Contents, Extra, Said};
+use crate::packet::inside::{Asked, Contents, Extra, Response, Said, TextMessage};
 use crate::packet::payload::name::Quoted;
 use crate::record::{Direction, Unsealed};
 
@@ -14,16 +14,7 @@ pub(super) fn facts(unsealed: &Unsealed) -> Vec<(&'static str, String)> {
     }
     match unsealed.contents() {
         Some(Contents::Text(text)) => {
-            match text.said {
-                Said::Plain(said) => facts.push(("text", Quoted(said).to_string())),
-                Said::Command(secret) => facts.push(("command or answer", secret.to_string())),
-                Said::Signed { author, text } => {
-                    facts.push(("author", format!("key {}…", Hex(author))));
-                    facts.push(("post", Quoted(text).to_string()));
-                }
-            }
-            facts.push(("sent", utc(text.timestamp)));
-            facts.push(("attempt", (u16::from(text.attempt) + 1).to_string()));
+            facts.extend(message(&text));
             facts.extend(unsealed.ack_code().map(|code| ("ack code", Hex(&code).to_string())));
         }
         Some(Contents::Request(request)) => {
@@ -31,18 +22,12 @@ pub(super) fn facts(unsealed: &Unsealed) -> Vec<(&'static str, String)> {
             facts.push(("tag", format!("{:08x}", request.tag)));
             facts.push(("parameters", Hex(request.parameters).to_string()));
         }
-        Some(Contents::Response(response)) => {
-            facts.push(("answers tag", format!("{:08x}", response.tag)));
-            facts.push(("answer", Hex(response.body).to_string()));
-        }
+        Some(Contents::Response(response)) => facts.extend(answer(&response)),
         Some(Contents::Path(returned)) => {
             facts.push(("path back", hops(returned.path)));
             match returned.extra {
-                Extra::Ack(ack) => facts.push(("with it", ack.to_string())),
-                Extra::Response(response) => {
-                    let (tag, body) = (response.tag, Hex(response.body));
-                    facts.push(("with it", format!("answer to tag {tag:08x}: {body}")));
-                }
+                Extra::Ack(ack) => facts.push(("with an ack", ack.to_string())),
+                Extra::Response(response) => facts.extend(answer(&response)),
                 Extra::Nothing { .. } => {}
             }
         }
@@ -59,6 +44,24 @@ pub(super) fn facts(unsealed: &Unsealed) -> Vec<(&'static str, String)> {
         None => {}
     }
     facts
+}
+
+fn message(text: &TextMessage<'_>) -> Vec<(&'static str, String)> {
+    let mut facts = match text.said {
+        Said::Plain(said) => vec![("text", Quoted(said).to_string())],
+        Said::Command(secret) => vec![("command or answer", secret.to_string())],
+        Said::Signed { author, text } => {
+            vec![("author", format!("key {}…", Hex(author))), ("post", Quoted(text).to_string())]
+        }
+    };
+    facts.push(("sent", utc(text.timestamp)));
+    facts.push(("attempt", (u16::from(text.attempt) + 1).to_string()));
+    facts
+}
+
+fn answer(response: &Response<'_>) -> [(&'static str, String); 2] {
+    let (tag, body) = (format!("{:08x}", response.tag), Hex(response.body).to_string());
+    [("answers tag", tag), ("answer", body)]
 }
 
 fn ends(unsealed: &Unsealed) -> Vec<(&'static str, String)> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 pub(super) type Pair = (usize, [u8; 32]);
 
 /// The secrets of the last pairs; `None` for a peer whose key is none. Two halves take turns, as in
-/// [`super::super::verdicts`]: between [`HALF`] and twice as many are known, in 1.5 MB at most.
+/// [`super::super::verdicts`]: between [`HALF`] and twice as many are known, in 1.7 MB at most.
 #[derive(Debug, Default)]
 pub(super) struct Secrets {
     young: HashMap<Pair, Option<SharedSecret>>,
