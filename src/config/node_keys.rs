@@ -3,6 +3,7 @@
 //! | form | whence |
 //! |---|---|
 //! | 128 hex digits on a line, a `>` before them or not; lines that begin with `#` are comments | `get prv.key` at a node's serial console |
+//! | its 64 bytes as they are | a companion's key as libraries for it save it |
 //! | JSON with `private_key`, and perhaps `public_key` | the app's export of a companion's configuration, key generators |
 
 use std::fmt;
@@ -38,13 +39,21 @@ impl NodeKey {
     /// # Errors
     /// One line with the file, what is wrong and what to do; never the key.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = text(path).map_err(|error| {
+        let bytes = contents(path).map_err(|error| {
             Error::unreadable(path.display(), &error, "name a file that can be read")
         })?;
-        Self::parse(path, &text)
+        Self::parse(path, &bytes)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+    fn parse(path: &Path, contents: &[u8]) -> Result<Self, Error> {
+        let of = |private| Self { file: path.to_owned(), private, public: None };
+        if let Some(key) = contents.try_into().ok().filter(|_| !contents.is_ascii()) {
+            return clamped(key).map(of).map_err(|what| Error::syntax(path, 1, what));
+        }
+        let Ok(text) = std::str::from_utf8(contents) else {
+            let what = "not text, and not 64 bytes; name the file of a node's private key";
+            return Err(Error::syntax(path, 1, what));
+        };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with('{') {
             return Self::from_json(path, text);
@@ -60,7 +69,7 @@ impl NodeKey {
         }
         let digits = digits.trim_start_matches(['-', '>', ' ', '\t']);
         match private(digits) {
-            Ok(private) => Ok(Self { file: path.to_owned(), private, public: None }),
+            Ok(private) => Ok(of(private)),
             Err(what) => wrong(line, &what),
         }
     }
@@ -106,12 +115,12 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Vec<NodeKey>, Error> {
     for (index, name) in judge.written.file.node_keys.iter().flatten().enumerate() {
         let at = At::key("nodeKeys").index(index);
         let path = judge.beside(name);
-        let text = text(&path).map_err(|error| {
+        let contents = contents(&path).map_err(|error| {
             let (path, reason) = (path.display(), in_words(&error));
             let what = format!("cannot read {path}: {reason}; name a file that can be read");
             judge.error(&at, what)
         })?;
-        let key = NodeKey::parse(&path, &text)?;
+        let key = NodeKey::parse(&path, &contents)?;
         if keys.iter().any(|known| known.private == key.private) {
             judge.notes.push(format!("{at}: the same key as in an earlier file"));
             continue;
@@ -134,16 +143,19 @@ fn entry<'a>(tree: &'a Node, key: &str) -> Option<&'a Value> {
     entries.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.node.value)
 }
 
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
+fn contents(path: &Path) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    File::open(path)?.take(LARGEST).read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
-/// A private key from its digits. The scalar is clamped in every key that a node makes; what is not
-/// is a key of another form, such as a seed with its public key.
 fn private(digits: &str) -> Result<KeyBytes, String> {
-    let key: [u8; 64] = bytes(digits, "a node's private key")?;
+    clamped(bytes(digits, "a node's private key")?)
+}
+
+/// The scalar is clamped in every key that a node makes; what is not
+/// is a key of another form, such as a seed with its public key.
+fn clamped(key: [u8; 64]) -> Result<KeyBytes, String> {
     let [first, .., last] = key.first_chunk::<32>().copied().unwrap_or_default();
     if first & 7 != 0 || last & 0xC0 != 0x40 {
         let what = "is no private key of MeshCore, whose first half is a clamped scalar; \

@@ -88,6 +88,26 @@ fn what_is_wrong_with_a_key_file_is_one_line_with_the_place_and_never_the_key() 
 }
 
 #[test]
+fn a_key_may_be_its_bytes_and_other_bytes_are_none() {
+    let dir = folder(&[("broker.toml", TOML)]);
+    let with = |bytes: &[u8]| {
+        fs::write(dir.path().join("node.key"), bytes).unwrap();
+        load("broker.toml", dir.path(), &no_env)
+    };
+    let mut key = hex::decode(PRIVATE).unwrap();
+    assert_eq!(with(&key).unwrap().node_keys[0].private.reveal()[..], key);
+    let said = line(with(&key[1..]));
+    assert!(
+        said.ends_with(
+            "node.key:1: not text, and not 64 bytes; name the file of a node's private key"
+        ),
+        "{said}"
+    );
+    key[0] |= 1;
+    assert!(line(with(&key)).contains("is no private key of MeshCore"));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_blamed_on_its_place_in_the_configuration() {
     let dir = folder(&[("broker.toml", TOML)]);
     assert_eq!(
@@ -98,9 +118,6 @@ fn a_file_that_cannot_be_read_is_blamed_on_its_place_in_the_configuration() {
             dir.path().display()
         )
     );
-    fs::write(dir.path().join("node.key"), [0xFF, 0xFE]).unwrap();
-    let said = line(load("broker.toml", dir.path(), &no_env));
-    assert!(said.ends_with("name a file that can be read"), "{said}");
     let error = NodeKey::load(Path::new("/nonexistent/key")).unwrap_err().to_string();
     assert_eq!(
         error,

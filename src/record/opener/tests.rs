@@ -11,6 +11,7 @@ use crate::packet::{Packet, Path, Payload, PayloadType};
 use crate::record::{Body, Recorder, Rules};
 
 use ed25519_dalek::{Signer, SigningKey};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -304,4 +305,27 @@ fn no_key_no_secret_and_no_password_is_in_what_is_stored_or_printed() {
     }
     assert!(!told.contains("hunter2"), "{told}");
     assert_eq!(format!("{secret:?}"), "SharedSecret(…)");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_inside_are_told_or_stay_closed(
+        plain in prop::collection::vec(prop_oneof![any::<u8>(), 0_u8..8, Just(0)], 0..170),
+        cut in 0_usize..40,
+    ) {
+        let (ours, other) = (Node::new(1), Node::new(2));
+        let mut hub = recorder(&[&ours]);
+        hub.hear(other.public());
+        let types =
+            [PayloadType::Text, PayloadType::Request, PayloadType::Response, PayloadType::Path];
+        for payload_type in types {
+            let packet = other.write(&ours, &plain, payload_type);
+            let told = opened(&mut hub, &packet);
+            prop_assert!(told.is_null() || told["peer"] == other.hex());
+            let end = packet.len().saturating_sub(cut).max(2);
+            opened(&mut hub, &packet[..end]);
+        }
+    }
 }
