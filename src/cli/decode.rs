@@ -81,9 +81,9 @@ fn keys(args: &Args) -> anyhow::Result<(Keyring, Option<Opener>)> {
     let files = args.node_key.iter().map(|file| NodeKey::load(file));
     let mut opener = Opener::new(app::node_keys(&files.collect::<Result<Vec<_>, _>>()?)?);
     for peer in &args.peer {
-        let key = hex::parse(peer).with_context(|| format!("--peer {peer:?}"))?;
-        let Ok(key) = <[u8; 32]>::try_from(key) else {
-            bail!("--peer {peer:?}: a public key has 64 hex digits");
+        // Not repeated in an error: it may be a private key in the wrong place.
+        let Ok(key) = <[u8; 32]>::try_from(hex::parse(peer).context("--peer")?) else {
+            bail!("--peer: a public key has 64 hex digits, this has {}", peer.len());
         };
         opener.iter_mut().for_each(|opener| opener.hear(&key));
     }

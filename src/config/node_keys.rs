@@ -39,6 +39,11 @@ impl NodeKey {
     /// # Errors
     /// One line with the file, what is wrong and what to do; never the key.
     pub fn load(path: &Path) -> Result<Self, Error> {
+        if is_a_key(&path.to_string_lossy()) {
+            let (file, reason) = ("a file with a key".into(), "the name given is a key".into());
+            let advice = "write the key into a file and name that";
+            return Err(Error::Unreadable { file, reason, advice });
+        }
         let bytes = contents(path).map_err(|error| {
             Error::unreadable(path.display(), &error, "name a file that can be read")
         })?;
@@ -114,6 +119,10 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Vec<NodeKey>, Error> {
     let mut keys: Vec<NodeKey> = Vec::new();
     for (index, name) in judge.written.file.node_keys.iter().flatten().enumerate() {
         let at = At::key("nodeKeys").index(index);
+        if is_a_key(name) {
+            let what = "is a key, not a file; write the key into a file and name that";
+            return Err(judge.error(&at, what));
+        }
         let path = judge.beside(name);
         let contents = contents(&path).map_err(|error| {
             let (path, reason) = (path.display(), in_words(&error));
@@ -133,6 +142,11 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Vec<NodeKey>, Error> {
         keys.push(key);
     }
     Ok(keys)
+}
+
+/// Whether somebody gave a key where the name of its file belongs: the error must not repeat it.
+fn is_a_key(name: &str) -> bool {
+    name.trim().len() >= 64 && name.trim().chars().all(|c| c.is_ascii_hexdigit())
 }
 
 /// Keys in a key file are spelled exactly so.

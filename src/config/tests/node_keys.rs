@@ -126,6 +126,21 @@ fn a_file_that_cannot_be_read_is_blamed_on_its_place_in_the_configuration() {
 }
 
 #[test]
+fn a_key_in_place_of_a_file_is_not_repeated() {
+    let dir = folder(&[("broker.toml", &format!("nodeKeys = [\n'x.key', '{PRIVATE}']"))]);
+    fs::write(dir.path().join("x.key"), PRIVATE).unwrap();
+    assert_eq!(
+        line(load("broker.toml", dir.path(), &no_env)),
+        "broker.toml:2: nodeKeys[1]: is a key, not a file; write the key into a file and name that"
+    );
+    let error = NodeKey::load(Path::new(PRIVATE)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "a file with a key: cannot be read: the name given is a key; write the key into a file and name that"
+    );
+}
+
+#[test]
 fn a_key_that_anyone_may_read_is_noted_and_one_that_comes_twice_counts_once() {
     let (config, file) = with_key(PRIVATE, 0o644);
     let note = format!("nodeKeys[0]: anyone may read {file} (0644); chmod 600 it");
