@@ -10,6 +10,7 @@ mod fixtures;
 mod hub;
 mod inside;
 mod layers;
+mod nodekeys;
 mod replay;
 mod store;
 mod support;
