@@ -55,7 +55,7 @@ impl Intake {
 /// Bytes of all wills together: 4 MiB, two thousand of the largest that gateways send.
 const WILL_BYTES: usize = 4 << 20;
 
-/// Unknown names that are said in the log; further ones are only counted.
+/// Unknown names that are said in the log; further ones are not.
 const UNKNOWN_NAMES: usize = 100;
 
 impl House {
