@@ -36,11 +36,12 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; {advice}")]
+#[error("cannot listen on {address}: {cause}; {advice}")]
 pub struct BindError {
     address: SocketAddr,
     advice: &'static str,
-    source: io::Error,
+    // Not a `source`: the message has it already.
+    cause: io::Error,
 }
 
 /// Where connections come from.
@@ -66,29 +67,32 @@ pub(super) struct Reception {
     pub(super) refusals: Arc<Semaphore>,
 }
 
-/// Binds an address. `0.0.0.0` and `[::]` both mean every address of both families, where there is
-/// IPv6; returns the address with the port that the system gave.
+/// Binds an address; returns it with the port that the system gave. `0.0.0.0` and `[::]` both mean
+/// every address of both families, where there is IPv6, unless the other one is to be bound `beside`.
 ///
 /// # Errors
 /// [`BindError`], in words for the user.
-pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    let listener = if address.ip().is_unspecified() {
+pub(super) fn bind(
+    address: SocketAddr,
+    beside: bool,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let listener = if address.ip().is_unspecified() && !beside {
         let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
-        match open(both) {
-            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address),
+        match open(both, false) {
+            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address, true),
             other => other,
         }
     } else {
-        open(address)
+        open(address, true)
     };
     let listener = listener.and_then(|l| l.local_addr().map(|a| (l, a.port())));
-    let (listener, port) = listener.map_err(|source| BindError::new(address, source))?;
+    let (listener, port) = listener.map_err(|cause| BindError::new(address, cause))?;
     Ok((listener, SocketAddr::new(address.ip(), port)))
 }
 
 impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> Self {
-        let advice = match source.kind() {
+    fn new(address: SocketAddr, cause: io::Error) -> Self {
+        let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program, perhaps another broker, has this port: stop it, or choose \
                  another port with `bind` in [[broker.listeners]]"
@@ -101,16 +105,16 @@ impl BindError {
             }
             _ => "choose another address with `bind` in [[broker.listeners]]",
         };
-        Self { address, advice, source }
+        Self { address, advice, cause }
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, own_family_only: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     // A hub that starts again must not wait for the connections of the last one to be forgotten.
     socket.set_reuseaddr(true)?;
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        sockopt::set_ipv6_v6only(&socket, false)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, own_family_only)?;
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -285,18 +289,30 @@ mod tests {
     #[test]
     fn a_bind_error_is_one_line_that_says_what_to_do() {
         let address: SocketAddr = "0.0.0.0:1883".parse().unwrap();
-        for (errno, words) in [(98, "another broker"), (13, "privilege"), (99, "0.0.0.0 for all")] {
-            let error = BindError::new(address, io::Error::from_raw_os_error(errno)).to_string();
+        let cases = [
+            (io::ErrorKind::AddrInUse, "another broker"),
+            (io::ErrorKind::PermissionDenied, "privilege"),
+            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
+        ];
+        for (kind, words) in cases {
+            let error = BindError::new(address, kind.into()).to_string();
             assert!(error.contains("0.0.0.0:1883") && error.contains(words), "{error}");
             assert!(!error.contains('\n'));
         }
     }
 
     #[tokio::test]
+    async fn both_families_can_be_bound_side_by_side() {
+        let (_v6, address) = bind("[::]:0".parse().unwrap(), true).unwrap();
+        let v4 = SocketAddr::new("0.0.0.0".parse().unwrap(), address.port());
+        assert!(bind(v4, true).is_ok());
+    }
+
+    #[tokio::test]
     async fn binding_reports_the_port_that_the_system_gave() {
         for wanted in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0", "[::1]:0"] {
             let wanted: SocketAddr = wanted.parse().unwrap();
-            let (listener, address) = bind(wanted).unwrap();
+            let (listener, address) = bind(wanted, false).unwrap();
             assert_eq!(address.ip(), wanted.ip());
             assert_eq!(address.port(), listener.local_addr().unwrap().port());
         }

@@ -119,6 +119,15 @@ async fn a_pipeline_that_ends_early_closes_its_senders_unacknowledged() {
 }
 
 #[tokio::test]
+async fn a_broker_that_is_off_holds_nothing_open() {
+    let (house, mut outlet) = rig::open_with(vec![], ROOMY).await;
+    assert!(house.broker.listening().is_empty());
+    assert!(outlet.next().await.is_none());
+    house.broker.quiesce().await;
+    assert!(house.broker.stop(soon()).await);
+}
+
+#[tokio::test]
 async fn a_hub_that_starts_again_gets_its_port_back_at_once() {
     let (house, _stored) = rig::storing().await;
     let address = house.address();

@@ -1,21 +1,20 @@
 //! The loop of an admitted connection: waits for whatever comes next, and deals with it.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Guest;
-use super::deadlines::{Deadlines, Late};
+use super::deadlines::Deadlines;
+use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
 use super::session::{Publication, Session, Step, Subscription};
 use crate::broker::frame::{Frame, Frames, emit_publish};
 use crate::broker::house::{House, Intake};
@@ -46,91 +45,22 @@ pub(super) struct Connection<S> {
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// How far the shutdown has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Reading.
-    Open,
-    /// Reading only what has been received already.
-    Draining(Drain),
-    /// Not reading; acknowledging what is in the pipeline.
-    Shut,
-    /// Everything is acknowledged that ever will be: writing the rest.
-    Closing,
-}
-
-/// How much more is read of a connection when the shutdown has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Drain {
-    bytes: usize,
-    waits: u32,
-}
-
-/// What keeps the connection from being read.
-enum Waiting {
-    /// The queue is full.
-    Place(Box<Message>, Pin<Box<dyn Future<Output = Option<Place>> + Send>>),
-    /// The router has not taken the subscription, or its end, yet.
-    Answer(oneshot::Receiver<()>, Option<Subscription>),
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client said goodbye.
-    Disconnect,
-    /// The client went without a word.
-    Gone,
-    /// The client was silent or deaf for too long.
-    Late(Late),
-    /// Another connection has the session now.
-    TakenOver,
-    /// MQTT wants it closed, or its message could not be stored.
-    Closed(&'static str),
-    /// We stop.
-    Shutdown,
-}
-
-enum Event {
-    /// What a read brought, and whether it had to be waited for.
-    Read(io::Result<usize>, bool),
-    /// Nothing more has come.
-    Drained,
-    Wrote(io::Result<usize>),
-    Completed(Completion),
-    Placed(Option<Place>),
-    Answered,
-    Delivery(Option<Delivery>),
-    Timer,
-    TakenOver,
-    Signal,
-}
-
-/// What is read when the shutdown begins: more bytes than the system's buffer for a connection holds,
-/// and a few pauses of [`DRAIN_PAUSE`], for what is on its way between the system and us.
-const DRAIN: Drain = Drain { bytes: 1 << 20, waits: 3 };
-
-/// A connection that brings nothing for so long has nothing to bring.
-const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take for our last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A buffer larger than this is given back when it is empty.
 const KEEP_OUT: usize = 16 * 1024;
 
-impl End {
-    /// Whether the will is to be published (MQTT-3.1.2-8).
-    pub(super) fn publishes_will(self) -> bool {
-        !matches!(self, Self::Disconnect | Self::Shutdown)
-    }
-
-    /// The name under which it is counted, if it is not the ordinary course of things.
-    pub(super) fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Late(Late::KeepAlive) => Some("keepalive_ran_out"),
-            Self::Late(Late::Write) => Some("client_reads_nothing"),
-            Self::Closed(reason) => Some(reason),
-            Self::Disconnect | Self::Gone | Self::TakenOver | Self::Shutdown => None,
-        }
-    }
+/// What is left of a connection when it has ended.
+pub(super) struct Remains<S> {
+    /// Why it ended.
+    pub(super) end: End,
+    /// The stream, for the farewell.
+    pub(super) streams: (ReadHalf<S>, WriteHalf<S>),
+    /// The way into the pipeline, for the will; gone once nothing more is taken in.
+    pub(super) intake: Option<Intake>,
+    /// A message that was received, waits for the queue, and will not be sent again.
+    pub(super) unsent: Option<Message>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -169,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
     }
 
-    /// Runs to the end; gives the stream back for the farewell, and the intake for the will.
-    pub(super) async fn run(mut self) -> (End, (ReadHalf<S>, WriteHalf<S>), Option<Intake>) {
+    /// Runs to the end.
+    pub(super) async fn run(mut self) -> Remains<S> {
         let end = loop {
             if let Err(end) = self.work() {
                 break end;
@@ -180,7 +110,21 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        (end, (self.reader, self.writer), self.intake)
+        if matches!(end, End::Closed(_)) {
+            // What was stored before it went wrong is acknowledged, if the client still listens.
+            let write = self.writer.write_all(&self.session.out);
+            let _ = tokio::time::timeout(LAST_WORDS, write).await;
+        }
+        let unsent = self.unsent();
+        Remains { end, streams: (self.reader, self.writer), intake: self.intake, unsent }
+    }
+
+    /// Takes the message that waits for the queue, if it will not be sent again.
+    fn unsent(&mut self) -> Option<Message> {
+        match self.waiting.take() {
+            Some(Waiting::Place(message, _)) if !message.receipt.is_awaited() => Some(*message),
+            _ => None,
+        }
     }
 
     /// Does all that can be done without waiting.
@@ -422,7 +366,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             return Ok(());
         }
         self.phase = Phase::Closing;
-        self.waiting = None;
+        if let Some(message) = self.unsent() {
+            self.house.note_lost(&message);
+        }
         self.intake = None;
         self.inbox.try_recv().map_or(Ok(()), |completion| self.completed(completion))
     }
@@ -435,42 +381,4 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
 fn fires(token: &CancellationToken) -> Pin<Box<WaitForCancellationFutureOwned>> {
     Box::pin(token.clone().cancelled_owned())
-}
-
-async fn wait(waiting: &mut Option<Waiting>) -> Event {
-    match waiting {
-        Some(Waiting::Place(_, place)) => Event::Placed(place.await),
-        Some(Waiting::Answer(answer, _)) => {
-            // A dropped sender is an answer, too: the subscriber's task has gone.
-            let _ = answer.await;
-            Event::Answered
-        }
-        None => std::future::pending().await,
-    }
-}
-
-async fn delivery(subscriber: &mut Option<Subscriber>) -> Option<Delivery> {
-    match subscriber {
-        Some(subscriber) => subscriber.deliveries.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads; while draining, only what is there or as good as there.
-async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, space: &mut BytesMut, phase: Phase) -> Event {
-    let mut read = std::pin::pin!(reader.read_buf(space));
-    if phase == Phase::Open {
-        return Event::Read(read.await, true);
-    }
-    let now = poll_fn(|context| match read.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => Poll::Ready(None),
-    });
-    match now.await {
-        Some(done) => Event::Read(done, false),
-        None => match tokio::time::timeout(DRAIN_PAUSE, read).await {
-            Ok(done) => Event::Read(done, true),
-            Err(_) => Event::Drained,
-        },
-    }
 }

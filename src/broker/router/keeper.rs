@@ -59,6 +59,7 @@ impl Keeper {
                 () = stop.cancelled() => break,
                 notification = self.receiver.next() => self.heard(notification.ok().flatten().as_ref()),
                 _ = beat.tick() => self.look(),
+                () = self.shared.enough.notified() => self.look(),
             };
             if let Some(why) = trouble {
                 tokio::select! {
@@ -84,7 +85,7 @@ impl Keeper {
         }
     }
 
-    /// An empty wake-up looks like an end; only a router that takes no event is gone.
+    /// Only a router that takes no event is gone: a wake-up without news is nothing to go by.
     fn is_gone(&self) -> bool {
         self.shared.feed().ping().is_err()
     }

@@ -22,12 +22,13 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Notes that this router has seen a filter.
-    pub(super) fn note_filter(&self, filter: &str) {
+    /// Notes that this router has seen a filter, and says how many it has seen.
+    pub(super) fn note_filter(&self, filter: &str) -> usize {
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if !filters.contains(filter) {
             filters.insert(filter.to_owned());
         }
+        filters.len()
     }
 
     /// Distinct filters that this router has seen.

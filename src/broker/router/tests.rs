@@ -63,6 +63,7 @@ fn text(bytes: &Bytes) -> String {
 }
 
 /// Whether a thread of this process has this name.
+#[cfg(target_os = "linux")]
 fn thread_exists(name: &str) -> bool {
     std::fs::read_dir("/proc/self/task").unwrap().flatten().any(|task| {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
@@ -129,7 +130,7 @@ async fn a_router_that_panics_is_replaced_and_subscribers_go_on() {
 }
 
 #[tokio::test]
-async fn a_router_that_has_seen_too_much_is_replaced_and_its_thread_ends() {
+async fn a_router_that_has_seen_too_much_is_replaced() {
     let rig = Rig::new().await;
     let mut subscriber = rig.subscriber(&["meshcore/#"]).await;
     for n in 0..=feed::MAX_TOPICS {
@@ -146,6 +147,7 @@ async fn a_router_that_has_seen_too_much_is_replaced_and_its_thread_ends() {
 }
 
 #[tokio::test]
+#[cfg(target_os = "linux")]
 async fn a_retired_router_ends_and_frees_its_thread() {
     let (generation, (mut feed, receiver)) = link::build(4_242).await.unwrap();
     eventually("it runs", || thread_exists("router-4242")).await;
