@@ -13,3 +13,4 @@ mod layers;
 mod replay;
 mod store;
 mod support;
+mod survival;

@@ -26,6 +26,7 @@ mod stamp;
 mod statements;
 mod tally;
 mod upgrade;
+mod whereabouts;
 mod writer;
 
 pub use open::OpenError;
