@@ -45,3 +45,16 @@ fn a_log_that_nobody_reads_any_more_does_not_stop_the_hub() {
     assert!(acknowledged(&hub, 1));
     assert_eq!(hub.terminate(), Some(0));
 }
+
+#[test]
+fn the_database_and_the_control_socket_do_not_go_short_of_files() {
+    let dir = folder();
+    let hub = HubProcess::start(dir.path(), &[]);
+    let snapshot = eventually("a health snapshot", || status(dir.path()));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", snapshot.pid)).unwrap();
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap();
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|w| w.parse().ok()).collect();
+    let [soft, hard] = numbers[..] else { panic!("{line}") };
+    assert!(soft >= hard.min(4_096), "{line}");
+    drop(hub);
+}
