@@ -14,3 +14,4 @@ mod nodekeys;
 mod replay;
 mod store;
 mod support;
+mod survival;

@@ -20,7 +20,22 @@ pub(crate) struct HubProcess {
 impl HubProcess {
     /// Starts the hub in `dir` and waits until it says `ready`.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut hub = Self::spawn(dir, args);
+        Self::spawn(dir, args).ready()
+    }
+
+    /// The same, but whoever reads its log has gone.
+    pub(crate) fn start_with_closed_log(dir: &Path) -> Self {
+        let (log, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(log);
+        let stderr = std::os::fd::OwnedFd::from(writer);
+        let mut child = command(dir, &[], &[]).stderr(stderr).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![collect(child.stdout.take().unwrap(), Arc::clone(&lines))];
+        Self { child, lines, readers, mqtt: None }.ready()
+    }
+
+    fn ready(self) -> Self {
+        let mut hub = self;
         eventually("the hub says ready", || hub.said("ready"));
         hub.mqtt = hub
             .said("listening mqtt tcp ")
@@ -35,16 +50,7 @@ impl HubProcess {
 
     /// The same with environment variables.
     pub(crate) fn spawn_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_meshbox"))
-            .args(args)
-            .current_dir(dir)
-            .env_remove("NOTIFY_SOCKET")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(dir, args, variables).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let readers = vec![
             collect(child.stdout.take().unwrap(), Arc::clone(&lines)),
@@ -89,6 +95,18 @@ impl HubProcess {
         self.readers.drain(..).for_each(|reader| reader.join().unwrap());
         ended.code()
     }
+}
+
+fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshbox"));
+    command
+        .args(args)
+        .current_dir(dir)
+        .env_remove("NOTIFY_SOCKET")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
 }
 
 impl Drop for HubProcess {
