@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod fake;
-mod mosquitto;
+mod publisher;
 
 mod full;
 mod real;
