@@ -63,12 +63,6 @@ fn source(name: &str, at: SocketAddr) -> config::Source {
     }
 }
 
-/// An address where nothing listens.
-fn closed_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
 impl Box {
     fn start(sources: &[config::Source], data_dir: &Path) -> Self {
         Self::with(sources, data_dir, WIDE, quick())
