@@ -319,6 +319,39 @@ async fn a_second_hub_plays_the_external_broker_is_stopped_and_started_and_traff
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sources_filter_holds_back_packets_of_other_regions_and_no_status() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let outside = hub(far.path(), &listener("127.0.0.1:0")).await;
+    let at = address(&outside);
+    let source = format!(
+        "[broker]\nenabled = false\n[[mqttSources]]\nname = \"far\"\nbroker = \"mqtt://{at}\"\n\
+         iataFilter = [\"SJC\"]\n"
+    );
+    let inside = hub(near.path(), &source).await;
+    eventually_async("the source is subscribed", || {
+        (inside.health().sources["far"].step == "receiving").then_some(())
+    })
+    .await;
+    let mut gateway = Gateway::connect(at);
+    let foreign = format!("meshcore/LAX/{OBSERVER}");
+    gateway.publish(&format!("{foreign}/packets"), &packet_message(&text_packet(1))).await;
+    let status = r#"{"status":"online","origin":"Hilltop","model":"Heltec V4"}"#;
+    gateway.publish(&format!("{foreign}/status"), status).await;
+    gateway.publish(&packets_topic(OBSERVER), &packet_message(&text_packet(2))).await;
+    let db = database(&near);
+    eventually_async("the last of them is stored", || {
+        (count(&db, "select count(*) from transmissions where raw_hex like '%00000002%'") == 1)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(count(&db, "select count(*) from transmissions"), 1);
+    assert_eq!(column(&db, "select model from observers"), ["Heltec V4"]);
+    assert_eq!(inside.health().reasons["iata_filtered"], 1);
+    stop(inside).await;
+    stop(outside).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn anything_may_arrive_on_any_topic_is_counted_and_loses_nothing_beside_it() {
     let dir = tempfile::tempdir().unwrap();
     let hub = hub(dir.path(), &listener("127.0.0.1:0")).await;
