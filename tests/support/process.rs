@@ -128,8 +128,8 @@ pub(crate) struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one with these further lines in its configuration; `None` where it is not installed.
-    /// It keeps what it must keep in `dir`, so that it can be stopped and started again.
+    /// Starts one without persistence and with these further lines in its configuration, which lies in
+    /// `dir`; `None` (said aloud) where mosquitto is not installed.
     pub(crate) fn start(dir: &Path, more: &str) -> Option<Self> {
         let program = program("mosquitto")?;
         // Between our letting go of the port and mosquitto taking it somebody else may: try again.
@@ -137,11 +137,10 @@ impl Mosquitto {
             let at = free_port();
             let config = dir.join("mosquitto.conf");
             let text = format!(
-                // Started by root it would become a user that cannot write here.
-                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
-                 persistence_location {}/\nmax_queued_messages 0\n{more}\n",
-                at.port(),
-                dir.display()
+                // Started by root it would become a user that cannot read what lies here.
+                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence false\n\
+                 max_queued_messages 0\n{more}\n",
+                at.port()
             );
             std::fs::write(&config, text).unwrap();
             let mut broker = Self { child: None, config, at };
@@ -152,11 +151,11 @@ impl Mosquitto {
         panic!("mosquitto does not start");
     }
 
-    /// Ends it as a service manager would, so that it writes its state down.
-    pub(crate) fn stop(&mut self) {
+    /// Ends it; what it had in memory is gone.
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal(&child, rustix::process::Signal::TERM);
-            child.wait().unwrap();
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 
@@ -192,10 +191,7 @@ impl Mosquitto {
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }
 
