@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use crate::config::Access;
+use crate::supervise::{say, supervise};
 
 /// Connections that are served at the same time, on all listeners together.
 pub(super) const MAX_CONNECTIONS: usize = 1_000;
@@ -45,7 +46,7 @@ pub struct BindError {
 }
 
 /// Where connections come from.
-pub(super) trait Doorstep: Send {
+pub(super) trait Doorstep: Send + Sync + 'static {
     /// What they are.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
@@ -148,8 +149,16 @@ fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)
 }
 
-/// Accepts until the broker goes quiet. An error never ends it.
-pub(super) async fn accept(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+/// Accepts until the broker goes quiet. Neither an error nor a panic ends it.
+pub(super) async fn watch(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+    let house = Arc::clone(&reception.house);
+    let panicked = say("accepting connections", Arc::clone(&house.counters), house.clock.clone());
+    let doorstep = Arc::new(doorstep);
+    let make = move || accept(Arc::clone(&doorstep), policy, reception.clone());
+    supervise(house.quiet.clone(), make, panicked).await;
+}
+
+async fn accept(doorstep: Arc<impl Doorstep>, policy: Access, reception: Reception) {
     let quiet = reception.house.quiet.clone();
     loop {
         let accepted = tokio::select! {
@@ -250,7 +259,7 @@ mod tests {
         let doorstep = Scripted { streams: Mutex::new(streams), failures: Arc::clone(&failures) };
         let failed = || failures.load(std::sync::atomic::Ordering::Relaxed);
         let started = std::time::Instant::now();
-        let loop_ = tokio::spawn(accept(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let loop_ = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
         eventually("it has failed a few times", || failed() >= 5).await;
         // It rests between the errors instead of spinning, and the log says so once.
         assert!(started.elapsed() >= REST * 4);
@@ -261,6 +270,34 @@ mod tests {
         assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
         rig.house.quiet.cancel();
         loop_.await.unwrap();
+    }
+
+    /// A doorstep that panics before it says anything.
+    struct Faulty(Scripted, std::sync::atomic::AtomicBool);
+
+    impl Doorstep for Faulty {
+        type Stream = DuplexStream;
+
+        async fn accept(&self) -> io::Result<(DuplexStream, IpAddr)> {
+            let well = self.1.swap(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(well, "a defect");
+            Doorstep::accept(&self.0).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_is_counted_and_the_next_client_comes_in_on_the_same_socket() {
+        let rig = Rig::new().await;
+        let (sender, streams) = mpsc::channel(1);
+        let scripted = Scripted { streams: Mutex::new(streams), failures: Arc::default() };
+        let doorstep = Faulty(scripted, false.into());
+        let watched = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let (mut client, ours) = duplex(1024);
+        sender.send(ours).await.unwrap();
+        assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
+        assert_eq!(rig.house.counters.reasons.count("task_panic"), 1);
+        rig.house.quiet.cancel();
+        watched.await.unwrap();
     }
 
     #[tokio::test]

@@ -111,7 +111,7 @@ pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, Star
     for (listener, access, name) in bound {
         counters.listening(name.clone());
         broker.listening.push(name);
-        broker.doors.spawn(listener::accept(listener, access, reception.clone()));
+        broker.doors.spawn(listener::watch(listener, access, reception.clone()));
     }
     Ok(broker)
 }
@@ -177,7 +177,8 @@ impl Broker {
     async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
         let Parts { inlet, clock, counters, .. } = parts;
         let attendants = self.attendants.clone();
-        let router = Router::start(Arc::clone(&counters), attendants, self.router.clone());
+        let told = (Arc::clone(&counters), clock.clone());
+        let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
         let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
         Ok(Reception {

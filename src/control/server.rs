@@ -1,7 +1,9 @@
 //! The hub's side of the control socket.
 
 use super::{Ask, Refusal, socket_path};
-use crate::counters::Snapshot;
+use crate::clock::Clock;
+use crate::counters::{Counters, Snapshot};
+use crate::supervise::{say, supervise};
 
 use std::fs::Permissions;
 use std::io;
@@ -17,6 +19,17 @@ use tokio_util::sync::CancellationToken;
 
 /// Makes the health snapshot of this moment.
 pub type Health = Arc<dyn Fn() -> Snapshot + Send + Sync>;
+
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Makes the answer to [`Ask::Status`].
+    pub health: Health,
+    /// Where trouble is counted.
+    pub counters: Arc<Counters>,
+    /// The time, for the log.
+    pub clock: Clock,
+}
 
 /// The longest line that is read, in bytes; every known question is far shorter.
 const MAX_LINE: u64 = 4096;
@@ -53,18 +66,21 @@ impl Server {
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub fn start(db_path: &Path, health: Health) -> Result<Self, ServerError> {
+    pub fn start(db_path: &Path, parts: Parts) -> Result<Self, ServerError> {
         let path = socket_path(db_path);
         let listener = bind(&path).map_err(|source| ServerError { path: path.clone(), source })?;
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, health, shutdown.clone()));
+        let panicked = say("the control socket", Arc::clone(&parts.counters), parts.clock.clone());
+        let (listener, quiet) = (Arc::new(listener), shutdown.clone());
+        let make = move || accept(Arc::clone(&listener), parts.clone(), quiet.clone());
+        let task = tokio::spawn(supervise(shutdown.clone(), make, panicked));
         Ok(Self { path, shutdown, task })
     }
 
     /// Closes the socket and removes its file.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        // A panic in the task has been logged by the panic hook; there is nothing left to stop.
+        // A panic in the supervisor itself leaves nothing to stop.
         let _ = self.task.await;
         let _ = std::fs::remove_file(&self.path);
     }
@@ -84,7 +100,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, health: Health, shutdown: CancellationToken) {
+async fn accept(listener: Arc<UnixListener>, parts: Parts, shutdown: CancellationToken) {
     let peers = Arc::new(Semaphore::new(MAX_PEERS));
     loop {
         let Ok(place) = Arc::clone(&peers).acquire_owned().await else { return };
@@ -94,7 +110,7 @@ async fn accept(listener: UnixListener, health: Health, shutdown: CancellationTo
         };
         match accepted {
             Ok((stream, _)) => {
-                let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
+                let (health, shutdown) = (Arc::clone(&parts.health), shutdown.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     tokio::select! {
