@@ -9,10 +9,11 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::addresses::{Addresses, Share};
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use crate::config::Access;
@@ -66,7 +67,11 @@ pub(super) struct Reception {
     /// Room for connections, and for refusals.
     pub(super) room: Arc<Semaphore>,
     pub(super) refusals: Arc<Semaphore>,
+    pub(super) addresses: Addresses,
 }
+
+/// Room for a connection among all, and among those of its address.
+type Room = (OwnedSemaphorePermit, Option<Share>);
 
 /// Binds an address; returns it with the port that the system gave. `0.0.0.0` and `[::]` both mean
 /// every address of both families, where there is IPv6, unless the other one is to be bound `beside`.
@@ -185,12 +190,16 @@ impl Reception {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.house.counters.broker_accepted.increment();
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        let turned_away = room.is_err();
-        let Ok(room) = room.or_else(|_| Arc::clone(&self.refusals).try_acquire_owned()) else {
-            self.house.counters.broker_refused.increment();
-            let note = || format!("a connection from {peer} was closed");
-            return self.house.note("too_many_connections", note);
+        let (room, turned_away) = match self.room_for(peer) {
+            Ok(room) => (room, None),
+            Err(reason) => {
+                let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() else {
+                    self.house.counters.broker_refused.increment();
+                    let note = || format!("a connection from {peer} was closed");
+                    return self.house.note(reason, note);
+                };
+                ((room, None), Some(reason))
+            }
         };
         let visitor = Visitor { peer, policy, turned_away };
         let (house, intake) = (Arc::clone(&self.house), self.intake.clone());
@@ -202,6 +211,13 @@ impl Reception {
             }
             drop(room);
         });
+    }
+
+    /// Room for one more connection from there, or the name of the reason why there is none.
+    fn room_for(&self, peer: IpAddr) -> Result<Room, &'static str> {
+        let share = self.addresses.share(peer).ok_or("too_many_from_address")?;
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        Ok((room.map_err(|_| "too_many_connections")?, Some(share)))
     }
 }
 
@@ -239,6 +255,7 @@ mod tests {
             kill: CancellationToken::new(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(refusals)),
+            addresses: Addresses::default(),
         }
     }
 
@@ -321,6 +338,30 @@ mod tests {
         eventually("there is room again", || reception.room.available_permits() == 1).await;
         assert_eq!(log_in(&mut arrive()).await, [0x20, 2, 0, 0]);
         assert_eq!(rig.house.counters.reasons.count("too_many_connections"), 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_has_too_many_is_told_so_with_code_3_and_others_come_in() {
+        let rig = Rig::new().await;
+        let reception = reception(&rig, 10, 1);
+        let arrive = |from: &str| {
+            let (client, ours) = duplex(1024);
+            reception.receive(ours, from.parse().unwrap(), Access::Lan);
+            client
+        };
+        let share = || reception.addresses.share("10.0.0.9".parse().unwrap());
+        let mut others: Vec<_> = std::iter::from_fn(share).collect();
+        let unavailable = ConnectReturnCode::ServiceUnavailable as u8;
+        assert_eq!(log_in(&mut arrive("10.0.0.9")).await, [0x20, 2, 0, unavailable]);
+        assert_eq!(rig.house.counters.reasons.count("too_many_from_address"), 1);
+        assert_eq!(log_in(&mut arrive("10.0.0.8")).await, [0x20, 2, 0, 0]);
+        assert_eq!(log_in(&mut arrive("127.0.0.1")).await, [0x20, 2, 0, 0]);
+        others.pop();
+        let mut last = arrive("10.0.0.9");
+        assert_eq!(log_in(&mut last).await, [0x20, 2, 0, 0]);
+        assert!(share().is_none(), "it counts for as long as it is connected");
+        drop(last);
+        eventually("it is given back", || share().is_some()).await;
     }
 
     #[test]

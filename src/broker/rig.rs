@@ -105,7 +105,7 @@ impl Drop for Rig {
 
 pub(super) fn visitor(peer: &str, policy: Access) -> Visitor {
     let peer: IpAddr = peer.parse().unwrap();
-    Visitor { peer, policy, turned_away: false }
+    Visitor { peer, policy, turned_away: None }
 }
 
 impl Client {
