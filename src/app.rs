@@ -199,7 +199,7 @@ impl Hub {
             &config.sources,
             bridge::Parts {
                 inlet,
-                clock,
+                clock: clock.clone(),
                 counters: Arc::clone(&counters),
                 data_dir: control::data_dir(&config.db_path).to_owned(),
                 shutdown: shutdown.child_token(),
@@ -207,13 +207,21 @@ impl Hub {
                 limits: bridge::Limits::default(),
             },
         );
-        let control = Server::start(&config.db_path, Arc::clone(&health))?;
+        let control = Server::start(
+            &config.db_path,
+            control::server::Parts {
+                health: Arc::clone(&health),
+                counters: Arc::clone(&counters),
+                clock: clock.clone(),
+            },
+        )?;
         let pulse = pipeline.writer.pulse();
         let watch = Watch::begin(Watched {
             age: move || pulse.age(),
             ended: pipeline.ended.clone(),
             every: LOOK_EVERY,
             counters: Arc::clone(&counters),
+            clock,
         });
         Ok(Self { counters, health, pipeline, broker, bridge, control, watch })
     }

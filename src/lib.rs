@@ -49,3 +49,4 @@ pub mod message;
 pub mod packet;
 pub mod record;
 pub mod store;
+pub mod supervise;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Room → what it may import: a room's name, or a path inside one.
 ///
-/// Three rooms lie at the bottom for everyone who needs them: `message` (what flows), `clock` (the
-/// time as an argument) and `counters` (what is counted).
+/// Four rooms lie at the bottom for everyone who needs them: `message` (what flows), `clock` (the
+/// time as an argument), `counters` (what is counted) and `supervise` (what starts again after a
+/// panic).
 const LAW: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("cli", &["*"]),
@@ -15,15 +16,16 @@ const LAW: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("config", &[]),
     ("message", &[]),
+    ("supervise", &["counters", "clock"]),
     ("packet", &[]),
     ("crypto", &["packet"]),
     ("envelope", &["message"]),
     ("record", &["packet", "crypto", "envelope", "message"]),
     ("ingest", &["record", "store", "counters", "message", "clock"]),
     ("store", &["record", "config", "counters", "message", "clock"]),
-    ("broker", &["message", "config", "crypto::token", "counters", "clock"]),
-    ("bridge", &["message", "config", "crypto::token", "counters", "clock"]),
-    ("control", &["store", "counters", "broker::presence", "clock"]),
+    ("broker", &["message", "config", "crypto::token", "counters", "clock", "supervise"]),
+    ("bridge", &["message", "config", "crypto::token", "counters", "clock", "supervise"]),
+    ("control", &["store", "counters", "broker::presence", "clock", "supervise"]),
 ];
 
 /// `packet` and `crypto` are pure: bytes in, values out.

@@ -1,7 +1,9 @@
 //! Sees that the parts go on that everything depends on: the pipeline and the writer.
 
 use super::tell_systemd;
+use crate::clock::Clock;
 use crate::counters::Counters;
+use crate::supervise::{say, supervise};
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub(super) struct Watched<Age> {
     pub(super) every: Duration,
     /// Where trouble is shown.
     pub(super) counters: Arc<Counters>,
+    /// The time, for the log.
+    pub(super) clock: Clock,
 }
 
 /// How often a hub looks.
@@ -43,21 +47,23 @@ impl Watch {
             broken: CancellationToken::new(),
             defect: Arc::default(),
         };
+        let panicked = say("the watch", Arc::clone(&watched.counters), watched.clock.clone());
         let (stop, broken) = (watch.stop.clone(), watch.broken.clone());
-        let defect = Arc::clone(&watch.defect);
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = watched.ended.cancelled() => {
-                    let _ = defect.set("the pipeline's thread has ended".to_owned());
-                    broken.cancel();
-                }
-                stuck = watched.watch() => {
-                    let _ = defect.set(stuck);
-                    broken.cancel();
-                }
+        let (watched, defect) = (Arc::new(watched), Arc::clone(&watch.defect));
+        let make = move || {
+            let (stop, broken) = (stop.clone(), broken.clone());
+            let (watched, defect) = (Arc::clone(&watched), Arc::clone(&defect));
+            async move {
+                let found = tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = watched.ended.cancelled() => "the pipeline's thread has ended".to_owned(),
+                    stuck = watched.watch() => stuck,
+                };
+                let _ = defect.set(found);
+                broken.cancel();
             }
-        });
+        };
+        tokio::spawn(supervise(watch.stop.clone(), make, panicked));
         watch
     }
 
@@ -110,6 +116,7 @@ mod tests {
             ended: ended.clone(),
             every: Duration::from_millis(1),
             counters: Arc::clone(&counters),
+            clock: Clock::by_hand(5),
         };
         (Watch::begin(watched), now, ended, counters)
     }
@@ -127,6 +134,24 @@ mod tests {
         assert!(counters.writer_state().trouble.is_some_and(|t| t.contains("60 s")));
         age_s.store(120, Ordering::Relaxed);
         assert_eq!(watch.broken().await, "the writer has not moved for 120 s");
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_panics_is_counted_and_watches_on() {
+        let (looked, counters) = (AtomicU64::new(0), Arc::new(Counters::default()));
+        let watched = Watched {
+            age: move || {
+                assert!(looked.fetch_add(1, Ordering::Relaxed) > 0, "a defect");
+                STUCK_AFTER
+            },
+            ended: CancellationToken::new(),
+            every: Duration::from_millis(1),
+            counters: Arc::clone(&counters),
+            clock: Clock::by_hand(5),
+        };
+        let watch = Watch::begin(watched);
+        assert_eq!(watch.broken().await, "the writer has not moved for 120 s");
+        assert_eq!(counters.reasons.count("task_panic"), 1);
     }
 
     #[tokio::test]

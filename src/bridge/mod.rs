@@ -27,12 +27,13 @@ pub use random::Random;
 
 use self::client_id::ClientIds;
 use self::source::{Plan, Source};
-use self::supervisor::{Watch, supervise};
+use self::supervisor::panicked;
 use crate::clock::Clock;
 use crate::config;
 use crate::counters::Counters;
 use crate::message::Inlet;
 use crate::message::queue::Bounds;
+use crate::supervise::supervise;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -143,8 +144,8 @@ pub fn start(sources: &[config::Source], parts: Parts) -> Bridge {
             inlet: inlet.clone(),
             left_over: report.clone(),
         };
-        let watch = Watch::of(&plan);
-        tasks.spawn(supervise(watch, move || Source::new(plan.clone()).run()));
+        let (quiet, panicked) = (phases.quiet.clone(), panicked(&plan));
+        tasks.spawn(supervise(quiet, move || Source::new(plan.clone()).run(), panicked));
     }
     drop(inlet);
     Bridge { phases, tasks, left_over }

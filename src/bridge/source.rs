@@ -148,7 +148,13 @@ impl Source {
             match self.connection().await {
                 Ended::Finished => break,
                 Ended::Discarded => {}
-                Ended::NoRoom => self.rest(None).await,
+                Ended::NoRoom => {
+                    // A queue that is only just kept up with must not make us dial all the time.
+                    let wait = self.backoff.wait(self.random.number());
+                    self.state(|s| s.step = "waiting".into());
+                    self.rest(Some(wait)).await;
+                    self.rest(None).await;
+                }
                 Ended::Broken(_) if !self.wants_more() => break,
                 Ended::Broken(failure) => {
                     let wait = self.judge(&failure);

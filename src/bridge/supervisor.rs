@@ -1,124 +1,75 @@
-//! Keeps a source running: a panic in it is caught, counted and followed by a new start.
+//! What a source does about a panic in it: it is counted, shown, and followed by a new start.
 
 use super::backoff::Backoff;
-use super::random::Random;
 use super::source::Plan;
-use crate::clock::Clock;
-use crate::counters::Counters;
 
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use std::time::Duration;
 use tracing::warn;
 
-/// What a supervisor needs beside the way to make its source.
-pub(super) struct Watch {
-    name: String,
-    quiet: CancellationToken,
-    backoff: Backoff,
-    random: Random,
-    counters: Arc<Counters>,
-    clock: Clock,
-}
-
-impl Watch {
-    /// Watches over the source of this plan.
-    pub(super) fn of(plan: &Plan) -> Self {
-        Self {
-            name: plan.settings.name.clone(),
-            quiet: plan.phases.quiet.clone(),
-            backoff: Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max),
-            random: plan.random.clone(),
-            counters: Arc::clone(&plan.counters),
-            clock: plan.clock.clone(),
-        }
-    }
-}
-
-/// Runs what `make` makes until it ends by itself; after a panic it is made again.
-pub(super) async fn supervise<F: Future<Output = ()> + Send + 'static>(
-    mut watch: Watch,
-    make: impl Fn() -> F,
-) {
-    loop {
-        let mut task = AbortOnDropHandle::new(tokio::spawn(make()));
-        let ended = tokio::select! {
-            ended = &mut task => ended,
-            () = watch.quiet.cancelled() => {
-                // `make` holds an inlet, which would keep the pipeline from its end.
-                drop(make);
-                let _ = task.await;
-                return;
-            }
-        };
-        if ended.is_ok() {
-            return;
-        }
-        let now = watch.clock.now_ms();
-        watch.counters.reasons.note("source_panic", now);
-        let wait = watch.backoff.wait(watch.random.number());
-        warn!("source {}: panicked, starts again in {:.1} s", watch.name, wait.as_secs_f32());
-        watch.counters.source(&watch.name, |s| {
+/// For [`crate::supervise`]: notes a panic of this plan's source, and says how long to rest.
+pub(super) fn panicked(plan: &Plan) -> impl FnMut() -> Duration + use<> {
+    let name = plan.settings.name.clone();
+    let (random, clock) = (plan.random.clone(), plan.clock.clone());
+    let counters = std::sync::Arc::clone(&plan.counters);
+    let mut backoff = Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max);
+    move || {
+        let now = clock.now_ms();
+        counters.reasons.note("source_panic", now);
+        let wait = backoff.wait(random.number());
+        warn!("source {name}: panicked, starts again in {:.1} s", wait.as_secs_f32());
+        counters.source(&name, |s| {
             s.connected = false;
             s.since_ms = now;
             s.last_error = "a defect of this program stopped the source; it starts again".into();
         });
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = watch.quiet.cancelled() => return,
-        }
+        wait
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Limits, Phases, Random};
     use super::*;
-    use std::sync::atomic::{AtomicU32, Ordering};
-    use std::time::Duration;
+    use crate::clock::Clock;
+    use crate::config;
+    use crate::counters::Counters;
+    use crate::message::queue::{Bounds, queue};
+    use std::sync::Arc;
     use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
 
-    fn watch(counters: &Arc<Counters>) -> Watch {
-        Watch {
+    fn plan(counters: &Arc<Counters>) -> Plan {
+        let settings = config::Source {
             name: "test".into(),
-            quiet: CancellationToken::new(),
-            backoff: Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
-            random: Random::seeded(1),
-            counters: Arc::clone(counters),
+            host: "localhost".into(),
+            port: 1883,
+            username: None,
+            password: None,
+            topics: vec!["meshcore/#".into()],
+            iata_filter: Vec::new(),
+            region: None,
+            persistent_session: true,
+        };
+        Plan {
+            settings: Arc::new(settings),
+            client_id: "test".into(),
+            limits: Limits::default(),
             clock: Clock::by_hand(5),
+            counters: Arc::clone(counters),
+            random: Random::seeded(1),
+            phases: Phases { quiet: CancellationToken::new(), abandon: CancellationToken::new() },
+            inlet: queue(Bounds { messages: 1, bytes: 1 }).0,
+            left_over: mpsc::channel(1).0,
         }
     }
 
-    #[tokio::test]
-    async fn a_source_that_panics_is_counted_and_started_again() {
+    #[test]
+    fn a_source_that_panics_is_counted_shown_and_rests_longer_each_time() {
         let counters = Arc::new(Counters::default());
-        let starts = Arc::new(AtomicU32::new(0));
-        supervise(watch(&counters), || {
-            let start = starts.fetch_add(1, Ordering::Relaxed);
-            async move { assert!(start >= 2, "panics twice") }
-        })
-        .await;
-        assert_eq!(starts.load(Ordering::Relaxed), 3);
+        let mut panicked = panicked(&plan(&counters));
+        let first = panicked();
+        assert!(panicked() > first);
         assert_eq!(counters.reasons.count("source_panic"), 2);
         assert!(counters.sources()["test"].last_error.contains("starts again"));
-    }
-
-    #[tokio::test]
-    async fn a_supervisor_that_is_told_to_be_quiet_lets_go_of_what_makes_sources() {
-        let counters = Arc::new(Counters::default());
-        let watch = watch(&counters);
-        let quiet = watch.quiet.clone();
-        let (held, mut holders) = mpsc::channel::<()>(1);
-        let hold_on = Arc::new(tokio::sync::Notify::new());
-        let released = Arc::clone(&hold_on);
-        let make = move || {
-            let _keeps = &held;
-            let hold_on = Arc::clone(&hold_on);
-            async move { hold_on.notified().await }
-        };
-        let supervisor = tokio::spawn(supervise(watch, make));
-        quiet.cancel();
-        assert_eq!(holders.recv().await, None, "the source still runs, its maker is gone");
-        released.notify_one();
-        supervisor.await.unwrap();
     }
 }

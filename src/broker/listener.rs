@@ -9,13 +9,15 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::addresses::{Addresses, Share};
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use crate::config::Access;
+use crate::supervise::{say, supervise};
 
 /// Connections that are served at the same time, on all listeners together.
 pub(super) const MAX_CONNECTIONS: usize = 1_000;
@@ -45,7 +47,7 @@ pub struct BindError {
 }
 
 /// Where connections come from.
-pub(super) trait Doorstep: Send {
+pub(super) trait Doorstep: Send + Sync + 'static {
     /// What they are.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
@@ -65,7 +67,11 @@ pub(super) struct Reception {
     /// Room for connections, and for refusals.
     pub(super) room: Arc<Semaphore>,
     pub(super) refusals: Arc<Semaphore>,
+    pub(super) addresses: Addresses,
 }
+
+/// Room for a connection among all, and among those of its address.
+type Room = (OwnedSemaphorePermit, Option<Share>);
 
 /// Binds an address; returns it with the port that the system gave. `0.0.0.0` and `[::]` both mean
 /// every address of both families, where there is IPv6, unless the other one is to be bound `beside`.
@@ -148,8 +154,16 @@ fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)
 }
 
-/// Accepts until the broker goes quiet. An error never ends it.
-pub(super) async fn accept(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+/// Accepts until the broker goes quiet. Neither an error nor a panic ends it.
+pub(super) async fn watch(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+    let house = Arc::clone(&reception.house);
+    let panicked = say("accepting connections", Arc::clone(&house.counters), house.clock.clone());
+    let doorstep = Arc::new(doorstep);
+    let make = move || accept(Arc::clone(&doorstep), policy, reception.clone());
+    supervise(house.quiet.clone(), make, panicked).await;
+}
+
+async fn accept(doorstep: Arc<impl Doorstep>, policy: Access, reception: Reception) {
     let quiet = reception.house.quiet.clone();
     loop {
         let accepted = tokio::select! {
@@ -176,12 +190,16 @@ impl Reception {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         self.house.counters.broker_accepted.increment();
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        let turned_away = room.is_err();
-        let Ok(room) = room.or_else(|_| Arc::clone(&self.refusals).try_acquire_owned()) else {
-            self.house.counters.broker_refused.increment();
-            let note = || format!("a connection from {peer} was closed");
-            return self.house.note("too_many_connections", note);
+        let (room, turned_away) = match self.room_for(peer) {
+            Ok(room) => (room, None),
+            Err(reason) => {
+                let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() else {
+                    self.house.counters.broker_refused.increment();
+                    let note = || format!("a connection from {peer} was closed");
+                    return self.house.note(reason, note);
+                };
+                ((room, None), Some(reason))
+            }
         };
         let visitor = Visitor { peer, policy, turned_away };
         let (house, intake) = (Arc::clone(&self.house), self.intake.clone());
@@ -193,6 +211,13 @@ impl Reception {
             }
             drop(room);
         });
+    }
+
+    /// Room for one more connection from there, or the name of the reason why there is none.
+    fn room_for(&self, peer: IpAddr) -> Result<Room, &'static str> {
+        let share = self.addresses.share(peer).ok_or("too_many_from_address")?;
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        Ok((room.map_err(|_| "too_many_connections")?, Some(share)))
     }
 }
 
@@ -230,6 +255,7 @@ mod tests {
             kill: CancellationToken::new(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(refusals)),
+            addresses: Addresses::default(),
         }
     }
 
@@ -250,7 +276,7 @@ mod tests {
         let doorstep = Scripted { streams: Mutex::new(streams), failures: Arc::clone(&failures) };
         let failed = || failures.load(std::sync::atomic::Ordering::Relaxed);
         let started = std::time::Instant::now();
-        let loop_ = tokio::spawn(accept(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let loop_ = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
         eventually("it has failed a few times", || failed() >= 5).await;
         // It rests between the errors instead of spinning, and the log says so once.
         assert!(started.elapsed() >= REST * 4);
@@ -261,6 +287,34 @@ mod tests {
         assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
         rig.house.quiet.cancel();
         loop_.await.unwrap();
+    }
+
+    /// A doorstep that panics before it says anything.
+    struct Faulty(Scripted, std::sync::atomic::AtomicBool);
+
+    impl Doorstep for Faulty {
+        type Stream = DuplexStream;
+
+        async fn accept(&self) -> io::Result<(DuplexStream, IpAddr)> {
+            let well = self.1.swap(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(well, "a defect");
+            Doorstep::accept(&self.0).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_accepting_is_counted_and_the_next_client_comes_in_on_the_same_socket() {
+        let rig = Rig::new().await;
+        let (sender, streams) = mpsc::channel(1);
+        let scripted = Scripted { streams: Mutex::new(streams), failures: Arc::default() };
+        let doorstep = Faulty(scripted, false.into());
+        let watched = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let (mut client, ours) = duplex(1024);
+        sender.send(ours).await.unwrap();
+        assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
+        assert_eq!(rig.house.counters.reasons.count("task_panic"), 1);
+        rig.house.quiet.cancel();
+        watched.await.unwrap();
     }
 
     #[tokio::test]
@@ -284,6 +338,30 @@ mod tests {
         eventually("there is room again", || reception.room.available_permits() == 1).await;
         assert_eq!(log_in(&mut arrive()).await, [0x20, 2, 0, 0]);
         assert_eq!(rig.house.counters.reasons.count("too_many_connections"), 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_has_too_many_is_told_so_with_code_3_and_others_come_in() {
+        let rig = Rig::new().await;
+        let reception = reception(&rig, 10, 1);
+        let arrive = |from: &str| {
+            let (client, ours) = duplex(1024);
+            reception.receive(ours, from.parse().unwrap(), Access::Lan);
+            client
+        };
+        let share = || reception.addresses.share("10.0.0.9".parse().unwrap());
+        let mut others: Vec<_> = std::iter::from_fn(share).collect();
+        let unavailable = ConnectReturnCode::ServiceUnavailable as u8;
+        assert_eq!(log_in(&mut arrive("10.0.0.9")).await, [0x20, 2, 0, unavailable]);
+        assert_eq!(rig.house.counters.reasons.count("too_many_from_address"), 1);
+        assert_eq!(log_in(&mut arrive("10.0.0.8")).await, [0x20, 2, 0, 0]);
+        assert_eq!(log_in(&mut arrive("127.0.0.1")).await, [0x20, 2, 0, 0]);
+        others.pop();
+        let mut last = arrive("10.0.0.9");
+        assert_eq!(log_in(&mut last).await, [0x20, 2, 0, 0]);
+        assert!(share().is_none(), "it counts for as long as it is connected");
+        drop(last);
+        eventually("it is given back", || share().is_some()).await;
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listener` | sockets; one task a connection |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
+//! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
 //! | `frame` | bytes ↔ packets |
@@ -23,6 +24,7 @@
 //!    is still open is closed. Wills are not published at our own end: the clients have not vanished.
 
 mod access;
+mod addresses;
 mod door;
 mod frame;
 mod house;
@@ -45,6 +47,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::addresses::Addresses;
 use self::house::{House, Intake};
 use self::listener::{MAX_CONNECTIONS, MAX_REFUSALS, Reception};
 use self::router::Router;
@@ -111,7 +114,7 @@ pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, Star
     for (listener, access, name) in bound {
         counters.listening(name.clone());
         broker.listening.push(name);
-        broker.doors.spawn(listener::accept(listener, access, reception.clone()));
+        broker.doors.spawn(listener::watch(listener, access, reception.clone()));
     }
     Ok(broker)
 }
@@ -177,7 +180,8 @@ impl Broker {
     async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
         let Parts { inlet, clock, counters, .. } = parts;
         let attendants = self.attendants.clone();
-        let router = Router::start(Arc::clone(&counters), attendants, self.router.clone());
+        let told = (Arc::clone(&counters), clock.clone());
+        let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
         let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
         Ok(Reception {
@@ -187,6 +191,7 @@ impl Broker {
             kill: self.kill.clone(),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            addresses: Addresses::default(),
         })
     }
 

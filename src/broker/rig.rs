@@ -53,7 +53,8 @@ pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 impl Rig {
     pub(super) async fn new() -> Self {
         let (counters, stop) = (Arc::new(Counters::default()), CancellationToken::new());
-        let router = Router::start(Arc::clone(&counters), TaskTracker::new(), stop.clone()).await;
+        let told = (Arc::clone(&counters), Clock::system());
+        let router = Router::start(told, TaskTracker::new(), stop.clone()).await;
         let tokens = (CancellationToken::new(), CancellationToken::new());
         let house = House::new(Clock::system(), counters, router.unwrap(), tokens);
         let (inlet, mut outlet) = queue(Bounds { messages: 10_000, bytes: 16 << 20 });
@@ -104,7 +105,7 @@ impl Drop for Rig {
 
 pub(super) fn visitor(peer: &str, policy: Access) -> Visitor {
     let peer: IpAddr = peer.parse().unwrap();
-    Visitor { peer, policy, turned_away: false }
+    Visitor { peer, policy, turned_away: None }
 }
 
 impl Client {

@@ -1,7 +1,9 @@
 //! The hub's side of the control socket.
 
 use super::{Ask, Refusal, socket_path};
-use crate::counters::Snapshot;
+use crate::clock::Clock;
+use crate::counters::{Counters, Snapshot};
+use crate::supervise::{say, supervise};
 
 use std::fs::Permissions;
 use std::io;
@@ -18,14 +20,33 @@ use tokio_util::sync::CancellationToken;
 /// Makes the health snapshot of this moment.
 pub type Health = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
+/// What a server is made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// Makes the answer to [`Ask::Status`].
+    pub health: Health,
+    /// Where trouble is counted.
+    pub counters: Arc<Counters>,
+    /// The time, for the log.
+    pub clock: Clock,
+}
+
 /// The longest line that is read, in bytes; every known question is far shorter.
 const MAX_LINE: u64 = 4096;
 
-/// How long a peer may take for a question and for reading the answer.
+/// How long a peer may take for its first question: programs ask at once, and one that is silent
+/// must not keep the others waiting.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a peer may take for a further question and for reading the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many peers are served at a time; more of them wait in the system's backlog.
-const MAX_PEERS: usize = 16;
+/// How many peers are served at a time; more of them wait in the system's backlog. So few that they
+/// do not use up the files of the process, so many that nobody waits for a while of silent ones.
+const MAX_PEERS: usize = 64;
+
+/// How long accepting rests after an error, which would come again at once.
+const REST: Duration = Duration::from_secs(1);
 
 /// The open control socket. The file goes away with [`Server::stop`].
 #[derive(Debug)]
@@ -53,18 +74,21 @@ impl Server {
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub fn start(db_path: &Path, health: Health) -> Result<Self, ServerError> {
+    pub fn start(db_path: &Path, parts: Parts) -> Result<Self, ServerError> {
         let path = socket_path(db_path);
         let listener = bind(&path).map_err(|source| ServerError { path: path.clone(), source })?;
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(accept(listener, health, shutdown.clone()));
+        let panicked = say("the control socket", Arc::clone(&parts.counters), parts.clock.clone());
+        let (listener, quiet) = (Arc::new(listener), shutdown.clone());
+        let make = move || accept(Arc::clone(&listener), parts.clone(), quiet.clone());
+        let task = tokio::spawn(supervise(shutdown.clone(), make, panicked));
         Ok(Self { path, shutdown, task })
     }
 
     /// Closes the socket and removes its file.
     pub async fn stop(self) {
         self.shutdown.cancel();
-        // A panic in the task has been logged by the panic hook; there is nothing left to stop.
+        // A panic in the supervisor itself leaves nothing to stop.
         let _ = self.task.await;
         let _ = std::fs::remove_file(&self.path);
     }
@@ -84,7 +108,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn accept(listener: UnixListener, health: Health, shutdown: CancellationToken) {
+async fn accept(listener: Arc<UnixListener>, parts: Parts, shutdown: CancellationToken) {
     let peers = Arc::new(Semaphore::new(MAX_PEERS));
     loop {
         let Ok(place) = Arc::clone(&peers).acquire_owned().await else { return };
@@ -94,7 +118,7 @@ async fn accept(listener: UnixListener, health: Health, shutdown: CancellationTo
         };
         match accepted {
             Ok((stream, _)) => {
-                let (health, shutdown) = (Arc::clone(&health), shutdown.clone());
+                let (health, shutdown) = (Arc::clone(&parts.health), shutdown.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     tokio::select! {
@@ -105,8 +129,14 @@ async fn accept(listener: UnixListener, health: Health, shutdown: CancellationTo
                 });
             }
             Err(error) => {
-                tracing::warn!("control socket: cannot accept: {error}");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let reasons = &parts.counters.reasons;
+                if let Some(times) = reasons.note("control_accept_failed", parts.clock.now_ms()) {
+                    tracing::warn!(times, "control socket: cannot accept: {error}");
+                }
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(REST) => {}
+                }
             }
         }
     }
@@ -115,12 +145,14 @@ async fn accept(listener: UnixListener, health: Health, shutdown: CancellationTo
 async fn serve(stream: UnixStream, health: &Health) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
+    let mut patience = FIRST_WORD_WITHIN;
     loop {
         let mut line = String::new();
         let mut limited = (&mut lines).take(MAX_LINE);
-        let read = tokio::time::timeout(PATIENCE, limited.read_line(&mut line))
+        let read = tokio::time::timeout(patience, limited.read_line(&mut line))
             .await
             .map_err(io::Error::other)??;
+        patience = PATIENCE;
         if read == 0 {
             return Ok(());
         }
@@ -141,4 +173,59 @@ fn answer(line: &str, health: &Health) -> String {
         Err(error) => serde_json::to_string(&Refusal { error: format!("not a question: {error}") }),
     };
     answer.unwrap_or_else(|error| format!("{{\"error\":\"cannot answer: {error}\"}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask_status;
+    use super::*;
+    use std::io::Read;
+    use std::time::Instant;
+
+    fn server(dir: &Path) -> (Server, PathBuf) {
+        let db = dir.join("meshcore.db");
+        let parts = Parts {
+            health: Arc::new(|| Snapshot { version: "of the test".into(), ..Snapshot::default() }),
+            counters: Arc::new(Counters::default()),
+            clock: Clock::by_hand(5),
+        };
+        (Server::start(&db, parts).unwrap(), db)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_question_is_answered_while_many_peers_are_silent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, db) = server(dir.path());
+        let dial = || std::os::unix::net::UnixStream::connect(socket_path(&db)).unwrap();
+        let mut silent: Vec<_> = (0..MAX_PEERS).map(|_| dial()).collect();
+        let started = Instant::now();
+        let asked = db.clone();
+        let answer = tokio::task::spawn_blocking(move || ask_status(&asked)).await.unwrap();
+        assert_eq!(answer.unwrap().version, "of the test");
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        let closed = tokio::task::spawn_blocking(move || {
+            silent[0].set_read_timeout(Some(PATIENCE / 2)).unwrap();
+            silent[0].read(&mut [0; 1]).unwrap()
+        });
+        assert_eq!(closed.await.unwrap(), 0, "a silent one is hung up on");
+        server.stop().await;
+        assert!(!socket_path(&db).exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_health_that_panics_ends_no_more_than_the_peer_that_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = dir.path().join("meshcore.db");
+        let asked = std::sync::atomic::AtomicBool::new(false);
+        let health = move || {
+            assert!(asked.swap(true, std::sync::atomic::Ordering::Relaxed), "a defect");
+            Snapshot::default()
+        };
+        let (health, counters) = (Arc::new(health), Arc::new(Counters::default()));
+        let server = Server::start(&db, Parts { health, counters, clock: Clock::by_hand(5) });
+        let (first, second) =
+            tokio::task::spawn_blocking(move || (ask_status(&db), ask_status(&db))).await.unwrap();
+        assert!(first.is_err() && second.is_ok());
+        server.unwrap().stop().await;
+    }
 }

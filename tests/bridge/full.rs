@@ -9,7 +9,7 @@ use meshbox::bridge::Limits;
 use meshbox::message::queue::Bounds;
 use rumqttc::QoS;
 use rumqttc::mqttbytes::v4::Packet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn narrow(side: usize) -> Limits {
     Limits { side_buffer: Bounds { messages: side, bytes: 1 << 20 }, ..quick() }
@@ -57,6 +57,25 @@ async fn a_full_side_buffer_lets_the_connection_go_and_keeps_every_qos_0_message
     client.send(&[publish(1, "after")]).await;
     assert_eq!(hub.take().await, "after");
     assert_eq!(client.pubacks(1).await, [1]);
+}
+
+#[tokio::test]
+async fn after_letting_go_it_pauses_before_it_dials_again_though_there_is_room() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let pause = Duration::from_millis(600);
+    let limits = Limits { backoff_first: pause, backoff_max: pause, ..narrow(3) };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, limits);
+    let mut client = broker.subscribed().await;
+    client.send(&(0..5).map(|n| publish(0, &n.to_string())).collect::<Vec<_>>()).await;
+    assert_eq!(client.packet().await, Some(Packet::Disconnect));
+    let let_go = Instant::now();
+    drop(client);
+    for n in 0..5 {
+        assert_eq!(hub.take().await, n.to_string());
+    }
+    broker.subscribed().await;
+    assert!(let_go.elapsed() >= pause / 3, "{:?}", let_go.elapsed());
 }
 
 /// As many QoS 1 publishes as fill the queue and the side buffer, and `more`.

@@ -1,5 +1,8 @@
 //! The loop of an admitted connection: waits for whatever comes next, and deals with it.
 
+mod handing_on;
+mod large;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -8,20 +11,20 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::large::Large;
 use super::Guest;
 use super::deadlines::Deadlines;
 use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
-use super::session::{Publication, Session, Step, Subscription};
+use super::session::{Session, Step, Subscription};
 use crate::broker::frame::{Frame, Frames, emit_publish};
 use crate::broker::house::{House, Intake};
 use crate::broker::retained::Retained;
 use crate::broker::router::{Delivery, Subscriber};
-use crate::message::queue::TrySendError;
-use crate::message::{Completion, Message, Origin, Place};
+use crate::message::{Completion, Message, Origin};
 
 /// An admitted connection.
 pub(super) struct Connection<S> {
@@ -36,8 +39,7 @@ pub(super) struct Connection<S> {
     intake: Option<Intake>,
     phase: Phase,
     waiting: Option<Waiting>,
-    /// The part of a large packet in the budget of all, until it is in the queue.
-    large: Option<OwnedSemaphorePermit>,
+    large: Large,
     subscriber: Option<Subscriber>,
     retained: VecDeque<Retained>,
     deadlines: Deadlines,
@@ -92,7 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             intake: Some(intake),
             phase: Phase::Open,
             waiting: None,
-            large: None,
+            large: Large::default(),
             subscriber: None,
             retained: VecDeque::new(),
             deadlines: Deadlines::new(guest.admitted.keep_alive, now),
@@ -122,14 +124,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         Remains { end, streams: (self.reader, self.writer), intake: self.intake, unsent }
     }
 
-    /// Takes the message that waits for the queue, if it will not be sent again.
-    fn unsent(&mut self) -> Option<Message> {
-        match self.waiting.take() {
-            Some(Waiting::Place(message, _)) if !message.receipt.is_awaited() => Some(*message),
-            _ => None,
-        }
-    }
-
     /// Does all that can be done without waiting.
     fn work(&mut self) -> Result<(), End> {
         let now = Instant::now();
@@ -138,7 +132,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.deadlines.heard(now);
             self.take_in(frame)?;
         }
-        self.account_for_large()?;
+        if self.waiting.is_none() {
+            self.large.account(self.frames.wants(), &self.house)?;
+        }
         while self.session.can_deliver() {
             let Some(kept) = self.retained.pop_front() else { break };
             emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
@@ -163,18 +159,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             if next < self.timer.deadline() || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(next);
             }
-        }
-        Ok(())
-    }
-
-    /// Takes room for the large packet that has begun to arrive, or gives it back after one. Without
-    /// room the connection ends, and what was QoS 1 or 2 comes again.
-    fn account_for_large(&mut self) -> Result<(), End> {
-        let wanted = self.frames.wants();
-        if self.waiting.is_none() && self.large.as_ref().is_none_or(|l| l.num_permits() != wanted) {
-            self.large = None;
-            let room = self.house.room_for_packet(wanted);
-            self.large = room.map_err(|_| End::Closed("too_many_large_packets"))?;
         }
         Ok(())
     }
@@ -295,44 +279,6 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
             Step::Disconnect => Err(End::Disconnect),
         }
-    }
-
-    fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
-        let Publication { topic, payload, retain, receipt } = publication;
-        self.house.copy(&topic, &payload, retain);
-        self.send(Message {
-            topic,
-            payload,
-            origin: self.origin.clone(),
-            received_at_ms: self.house.clock.now_ms(),
-            retained: false,
-            receipt,
-            place: None,
-        })
-    }
-
-    fn send(&mut self, message: Message) -> Result<(), End> {
-        let Some(intake) = &self.intake else { return Err(End::Closed("pipeline_ended")) };
-        match intake.inlet.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(End::Closed("pipeline_ended")),
-            Err(TrySendError::Full(message)) => {
-                let (inlet, cost) = (intake.inlet.clone(), message.cost());
-                // Kept until it is done, whatever else happens: its turn in the queue must not be lost.
-                let place = Box::pin(async move { inlet.place(cost).await });
-                self.waiting = Some(Waiting::Place(message, place));
-                Ok(())
-            }
-        }
-    }
-
-    fn placed(&mut self, place: Option<Place>) -> Result<(), End> {
-        let Some(Waiting::Place(mut message, _)) = self.waiting.take() else { return Ok(()) };
-        if place.is_none() {
-            return Err(End::Closed("pipeline_ended"));
-        }
-        message.place = place;
-        self.send(*message)
     }
 
     fn subscribe(&mut self, mut subscription: Subscription) {

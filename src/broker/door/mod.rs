@@ -39,8 +39,8 @@ pub(super) struct Visitor {
     pub(super) peer: IpAddr,
     /// Who may come in here.
     pub(super) policy: Access,
-    /// Whether it has to be told that there are too many already.
-    pub(super) turned_away: bool,
+    /// Why it has to be told that there is no room for it, if so.
+    pub(super) turned_away: Option<&'static str>,
 }
 
 /// How long a client may take for its CONNECT.
@@ -135,12 +135,12 @@ async fn greet<S: AsyncRead>(
     visitor: Visitor,
     house: &House,
 ) -> Result<Guest, Refusal> {
-    let patience = if visitor.turned_away { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
+    let patience = if visitor.turned_away.is_some() { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
     let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
     let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
-    if visitor.turned_away {
+    if let Some(reason) = visitor.turned_away {
         let code = Some(ConnectReturnCode::ServiceUnavailable);
-        return Err(Refusal { code, reason: "too_many_connections" });
+        return Err(Refusal { code, reason });
     }
     let from = access::nearness(visitor.peer, &house.surroundings.now());
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;

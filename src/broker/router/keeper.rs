@@ -14,8 +14,8 @@ use super::{Shared, feed, link};
 /// The router's keeper: one task, which ends the router when the broker stops.
 pub(super) struct Keeper {
     shared: Arc<Shared>,
-    receiver: LinkRx,
-    number: usize,
+    /// Our end of the router's first link; gone when an earlier keeper ended over a panic.
+    receiver: Option<LinkRx>,
     asked: Option<Instant>,
 }
 
@@ -41,12 +41,14 @@ enum Why {
     Died,
     Hangs,
     SawTooMuch,
+    Unheard,
 }
 
 impl Keeper {
-    /// For a router whose first link ends in `receiver`.
-    pub(super) fn new(shared: Arc<Shared>, receiver: LinkRx) -> Self {
-        Self { shared, receiver, number: 0, asked: None }
+    /// For a router whose first link ends in `receiver`. Without one it begins with a new router,
+    /// since the answers of the present one cannot be heard.
+    pub(super) fn new(shared: Arc<Shared>, receiver: Option<LinkRx>) -> Self {
+        Self { shared, receiver, asked: None }
     }
 
     /// Watches until the broker stops.
@@ -55,11 +57,14 @@ impl Keeper {
         let mut beat = tokio::time::interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let trouble = tokio::select! {
-                () = stop.cancelled() => break,
-                notification = self.receiver.next() => self.heard(notification.ok().flatten().as_ref()),
-                _ = beat.tick() => self.look(),
-                () = self.shared.enough.notified() => self.look(),
+            let trouble = match &mut self.receiver {
+                None => Some(Why::Unheard),
+                Some(receiver) => tokio::select! {
+                    () = stop.cancelled() => break,
+                    notification = receiver.next() => self.heard(notification.ok().flatten().as_ref()),
+                    _ = beat.tick() => self.look(),
+                    () = self.shared.enough.notified() => self.look(),
+                },
             };
             if let Some(why) = trouble {
                 tokio::select! {
@@ -91,6 +96,8 @@ impl Keeper {
     }
 
     fn look(&mut self) -> Option<Why> {
+        #[cfg(test)]
+        assert!(!self.shared.defect.swap(false, Ordering::Relaxed), "a defect");
         let generation = Arc::clone(&self.shared.generations.borrow());
         let mut feed = self.shared.feed();
         if self.asked.is_some_and(|at| at.elapsed() > HANGS_AFTER) {
@@ -116,16 +123,16 @@ impl Keeper {
             }
             Why::Died => tracing::warn!("the router died: a new one takes over"),
             Why::Hangs => tracing::warn!("the router hangs: a new one takes over"),
+            Why::Unheard => tracing::warn!("the router has lost its keeper: a new one takes over"),
         }
         let (generation, (sender, receiver)) = loop {
-            match link::build(self.number + 1).await {
+            match link::build(self.shared.built.fetch_add(1, Ordering::Relaxed)).await {
                 Ok(built) => break built,
                 Err(e) => tracing::error!("no new router: {e}"),
             }
             tokio::time::sleep(BUILD_AGAIN).await;
         };
-        self.number += 1;
-        self.receiver = receiver;
+        self.receiver = Some(receiver);
         self.asked = None;
         let mut joined = generation.joined.subscribe();
         self.shared.generations.send_replace(Arc::new(generation));

@@ -31,7 +31,9 @@ use tokio_util::task::TaskTracker;
 
 use self::feed::Feed;
 use self::link::Generation;
+use crate::clock::Clock;
 use crate::counters::Counters;
+use crate::supervise::{say, supervise};
 
 /// The door's handle on the router; clones share it.
 #[derive(Clone)]
@@ -47,6 +49,11 @@ struct Shared {
     slots: Mutex<Slots>,
     /// Rings when the router has seen too much.
     enough: Notify,
+    /// Routers that were built; each thread's name has its number.
+    built: AtomicUsize,
+    /// Makes the keeper panic at its next look.
+    #[cfg(test)]
+    defect: std::sync::atomic::AtomicBool,
     counters: Arc<Counters>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -80,7 +87,7 @@ impl Router {
     /// # Errors
     /// The system gives us no thread.
     pub(super) async fn start(
-        counters: Arc<Counters>,
+        (counters, clock): (Arc<Counters>, Clock),
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, StartError> {
@@ -93,11 +100,16 @@ impl Router {
             filters: AtomicUsize::new(0),
             slots: Mutex::default(),
             enough: Notify::new(),
-            counters,
+            built: AtomicUsize::new(1),
+            #[cfg(test)]
+            defect: false.into(),
+            counters: Arc::clone(&counters),
             tasks: tasks.clone(),
-            stop,
+            stop: stop.clone(),
         });
-        tasks.spawn(keeper::Keeper::new(Arc::clone(&shared), receiver).run());
+        let (mut receiver, theirs) = (Some(receiver), Arc::clone(&shared));
+        let keep = move || keeper::Keeper::new(Arc::clone(&theirs), receiver.take()).run();
+        tasks.spawn(supervise(stop, keep, say("the router's keeper", counters, clock)));
         Ok(Self(shared))
     }
 
@@ -132,6 +144,13 @@ impl Router {
     #[cfg(test)]
     pub(super) fn kill(&self) {
         self.0.feed().push_raw("é", &Bytes::from_static(b"x"));
+    }
+
+    /// Makes the keeper panic.
+    #[cfg(test)]
+    pub(super) fn harm_keeper(&self) {
+        self.0.defect.store(true, Ordering::Relaxed);
+        self.0.enough.notify_one();
     }
 }
 

@@ -16,7 +16,8 @@ impl Rig {
     async fn new() -> Self {
         let (counters, stop) = (Arc::new(Counters::default()), CancellationToken::new());
         let tasks = TaskTracker::new();
-        let router = Router::start(Arc::clone(&counters), tasks.clone(), stop.clone()).await;
+        let told = (Arc::clone(&counters), Clock::system());
+        let router = Router::start(told, tasks.clone(), stop.clone()).await;
         Self { router: router.unwrap(), counters, stop, tasks }
     }
 
@@ -165,6 +166,19 @@ async fn stopping_ends_the_keeper_the_pumps_and_the_router() {
     rig.stop.cancel();
     rig.tasks.close();
     tokio::time::timeout(PATIENCE, rig.tasks.wait()).await.expect("all tasks should end");
+}
+
+#[tokio::test]
+async fn a_keeper_that_panics_is_counted_and_the_next_one_keeps_a_router_of_its_own() {
+    let rig = Rig::new().await;
+    let mut subscriber = rig.subscriber(&["#"]).await;
+    rig.router.harm_keeper();
+    eventually("it starts again", || rig.counters.broker_router_rebuilds.get() == 1).await;
+    assert_eq!(rig.counters.reasons.count("task_panic"), 1);
+    rig.reaches(&mut subscriber, "after").await;
+    rig.router.kill();
+    eventually("it keeps watch", || rig.counters.broker_router_rebuilds.get() == 2).await;
+    rig.reaches(&mut subscriber, "again").await;
 }
 
 #[tokio::test]

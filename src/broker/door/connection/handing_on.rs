@@ -1,0 +1,55 @@
+//! The way of a message from its connection into the queue, and what is left when there is no room.
+
+use super::super::events::{End, Waiting};
+use super::super::session::Publication;
+use super::Connection;
+use crate::message::queue::TrySendError;
+use crate::message::{Message, Place};
+
+impl<S> Connection<S> {
+    pub(super) fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
+        let Publication { topic, payload, retain, receipt } = publication;
+        self.house.copy(&topic, &payload, retain);
+        self.send(Message {
+            topic,
+            payload,
+            origin: self.origin.clone(),
+            received_at_ms: self.house.clock.now_ms(),
+            retained: false,
+            receipt,
+            place: None,
+        })
+    }
+
+    fn send(&mut self, message: Message) -> Result<(), End> {
+        let Some(intake) = &self.intake else { return Err(End::Closed("pipeline_ended")) };
+        match intake.inlet.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::Closed("pipeline_ended")),
+            Err(TrySendError::Full(message)) => {
+                let (inlet, cost) = (intake.inlet.clone(), message.cost());
+                // Kept until it is done, whatever else happens: its turn in the queue must not be lost.
+                let place = Box::pin(async move { inlet.place(cost).await });
+                self.waiting = Some(Waiting::Place(message, place));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn placed(&mut self, place: Option<Place>) -> Result<(), End> {
+        let Some(Waiting::Place(mut message, _)) = self.waiting.take() else { return Ok(()) };
+        if place.is_none() {
+            return Err(End::Closed("pipeline_ended"));
+        }
+        message.place = place;
+        self.send(*message)
+    }
+
+    /// Takes the message that waits for the queue, if it will not be sent again.
+    pub(super) fn unsent(&mut self) -> Option<Message> {
+        match self.waiting.take() {
+            Some(Waiting::Place(message, _)) if !message.receipt.is_awaited() => Some(*message),
+            _ => None,
+        }
+    }
+}
