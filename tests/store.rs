@@ -2,6 +2,7 @@
 //! database will not take it.
 
 mod bench;
+mod derived;
 mod faults;
 mod files;
 mod neighbours;
@@ -137,7 +138,7 @@ fn message(at_ms: i64) -> Message {
 }
 
 fn observer(id: &str, activity: Activity) -> ObserverRow {
-    ObserverRow { id: id.into(), name: None, iata: None, activity }
+    ObserverRow { id: id.into(), name: None, iata: None, activity, skew_seconds: None }
 }
 
 /// A packet of this number, heard by this observer `second` seconds after the start.

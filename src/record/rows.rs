@@ -36,6 +36,10 @@ pub struct ObserverRow {
     pub iata: Option<String>,
     /// What this message says about the observer being alive.
     pub activity: Activity,
+    /// How many seconds its clock is ahead of ours, where that is a fault
+    /// ([`Stamp::skew_seconds`](crate::envelope::Stamp::skew_seconds)); `None` where it is none,
+    /// cannot be told, or is not to be judged.
+    pub skew_seconds: Option<i64>,
 }
 
 /// What a message says about its observer being alive.

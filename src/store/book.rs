@@ -198,6 +198,9 @@ impl<'c> Book<'c> {
         if row.activity != Activity::None {
             tally.seen(at_ms, row.activity == Activity::Packet);
             note_origin(&mut tally.origins, &message.origin, at_ms);
+            if let Some(skew_seconds) = row.skew_seconds {
+                tally.strayed(skew_seconds, at_ms);
+            }
         }
         Ok(Some(found.rowid))
     }

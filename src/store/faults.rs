@@ -56,6 +56,7 @@ fn packet(hash: &str, receipt: Receipt) -> Record {
             name: None,
             iata: None,
             activity: Activity::Packet,
+            skew_seconds: None,
         }),
         body: Body::Packet(Box::new(PacketRow {
             hash: hash.into(),

@@ -54,6 +54,15 @@ statements! {
            can_relay = COALESCE(?9, can_relay),
            can_relay_seen = CASE WHEN ?9 IS NULL THEN can_relay_seen ELSE 1 END
          WHERE rowid = ?1",
+    // The count goes on if the last wrong clock was seen since ?5, a day before the first of these
+    // ?3; ?4: it has begun anew among them.
+    update_observer_clock:
+        "UPDATE observers SET
+           clock_skew_seconds = ?2,
+           clock_skew_count_24h = ?3 + CASE WHEN NOT ?4 AND clock_last_naive_at >= ?5
+             THEN COALESCE(clock_skew_count_24h, 0) ELSE 0 END,
+           clock_last_naive_at = MAX(MIN(COALESCE(clock_last_naive_at, ''), ?7), ?6)
+         WHERE rowid = ?1",
     replace_metrics:
         "INSERT OR REPLACE INTO observer_metrics (observer_id, timestamp, noise_floor, tx_air_secs,
            rx_air_secs, recv_errors, battery_mv, packets_sent, packets_recv)

@@ -62,6 +62,7 @@ pub(super) struct ObserverTally {
     count: i64,
     seen_ms: Option<i64>,
     packet_ms: Option<i64>,
+    naive: Option<Naive>,
     name: Option<String>,
     iata: Option<String>,
     meta: Option<StatusRow>,
@@ -77,6 +78,7 @@ impl ObserverTally {
             count: 0,
             seen_ms: None,
             packet_ms: None,
+            naive: None,
             name: None,
             iata: None,
             meta: None,
@@ -91,6 +93,14 @@ impl ObserverTally {
         self.seen_ms = self.seen_ms.max(Some(at_ms));
         if packet {
             self.packet_ms = self.packet_ms.max(Some(at_ms));
+        }
+    }
+
+    /// Its clock was found wrong.
+    pub(super) fn strayed(&mut self, skew_seconds: i64, at_ms: i64) {
+        match &mut self.naive {
+            Some(naive) => naive.add(skew_seconds, at_ms),
+            none => *none = Some(Naive::of(skew_seconds, at_ms)),
         }
     }
 
@@ -109,6 +119,36 @@ impl ObserverTally {
             Some(meta) => merge(meta, status),
             none => *none = Some(status.clone()),
         }
+    }
+}
+
+/// Messages whose clock was wrong, as CoreScope counts them (#1478): the count goes on from one to the
+/// next, and begins anew with one that comes more than a day after the one before.
+#[derive(Clone, Copy, Debug)]
+struct Naive {
+    /// Of the last one.
+    skew_seconds: i64,
+    count: i64,
+    span: Span,
+    /// Whether the count began anew within the batch.
+    anew: bool,
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+impl Naive {
+    fn of(skew_seconds: i64, at_ms: i64) -> Self {
+        Self { skew_seconds, count: 1, span: Span::of(at_ms), anew: false }
+    }
+
+    fn add(&mut self, skew_seconds: i64, at_ms: i64) {
+        if at_ms.saturating_sub(self.span.last_ms) > DAY_MS {
+            *self = Self { anew: true, ..Self::of(skew_seconds, at_ms) };
+            return;
+        }
+        self.skew_seconds = skew_seconds;
+        self.count += 1;
+        self.span.stretch(at_ms);
     }
 }
 
@@ -269,7 +309,31 @@ fn write_observer(
             a.packets_recv,
         ])?;
     }
+    if let Some(naive) = &o.naive {
+        write_naive(sql, rowid, naive, now)?;
+    }
     write_origins(sql, &o.id, &o.origins)
+}
+
+fn write_naive(
+    sql: &mut Statements<'_>,
+    rowid: i64,
+    naive: &Naive,
+    now: &str,
+) -> Result<(), Fault> {
+    let Naive { skew_seconds, count, span, anew } = *naive;
+    let since = stamp::iso(span.first_ms.saturating_sub(DAY_MS));
+    let last = stamp::iso(span.last_ms);
+    sql.update_observer_clock.execute(params![
+        rowid,
+        skew_seconds,
+        count,
+        anew,
+        since,
+        last,
+        now
+    ])?;
+    Ok(())
 }
 
 fn write_origins(sql: &mut Statements<'_>, id: &str, origins: &Origins) -> Result<(), Fault> {
