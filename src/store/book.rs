@@ -1,6 +1,7 @@
 //! Writing records into a transaction: what each means for each table, and what is remembered so
 //! that the hot path reads nothing.
 
+use super::Options;
 use super::fault::Fault;
 use super::packet::Transmission;
 use super::recent::Recent;
@@ -21,6 +22,8 @@ pub(super) struct Book<'c> {
     pub(super) sql: Statements<'c>,
     /// Whether the index is there that makes an observation unique.
     pub(super) dedup: bool,
+    /// Seconds of one sample of an observer's metrics.
+    sample_every: i64,
     data_version: Option<i64>,
     pub(super) transmissions: Recent<u64, Transmission>,
     observers: Recent<String, Observer>,
@@ -59,11 +62,16 @@ const DROPPED_ROWS: i64 = 100_000;
 const TRIM: i64 = 4;
 
 impl<'c> Book<'c> {
-    pub(super) fn new(conn: &'c Connection, dedup: bool) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        conn: &'c Connection,
+        dedup: bool,
+        options: &Options,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             conn,
             sql: Statements::prepare(conn)?,
             dedup,
+            sample_every: i64::try_from(options.sample_interval.as_secs()).unwrap_or(i64::MAX),
             data_version: None,
             transmissions: Recent::new(TRANSMISSIONS),
             observers: Recent::new(OBSERVERS),
@@ -105,8 +113,9 @@ impl<'c> Book<'c> {
                 let at_ms = record.message.received_at_ms;
                 let rowid = self.observer(observer, &record.message)?;
                 let live = observer.is_some_and(|o| o.activity != Activity::None);
+                let sampled = live.then_some(self.sample_every);
                 if let Some(tally) = rowid.and_then(|id| self.tally.observers.get_mut(&id)) {
-                    tally.spoke(row, at_ms, live);
+                    tally.spoke(row, at_ms, sampled);
                 }
                 Ok(())
             }

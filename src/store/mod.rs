@@ -52,6 +52,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// Nodes that were not heard for so long move to `inactive_nodes`, looked at hourly.
     pub node_retention: Duration,
+    /// One sample of an observer's metrics is kept in so long; whole seconds.
+    pub sample_interval: Duration,
 }
 
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the

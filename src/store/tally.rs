@@ -111,9 +111,10 @@ impl ObserverTally {
     }
 
     /// It spoke of itself; `sampled`: now, so that the numbers belong to an interval.
-    pub(super) fn spoke(&mut self, status: &StatusRow, at_ms: i64, sampled: bool) {
-        if sampled && has_metrics(status) {
-            self.metrics.insert(stamp::sample(at_ms), status.clone());
+    /// of that many seconds.
+    pub(super) fn spoke(&mut self, status: &StatusRow, at_ms: i64, sampled: Option<i64>) {
+        if let Some(every) = sampled.filter(|_| has_metrics(status)) {
+            self.metrics.insert(stamp::sample(at_ms, every), status.clone());
         }
         match &mut self.meta {
             Some(meta) => merge(meta, status),

@@ -69,3 +69,65 @@ fn what_is_no_activity_says_nothing_of_a_clock() {
     })]);
     assert_eq!(bed.one::<String>(CLOCK), "[null,0,null]");
 }
+
+#[test]
+fn samples_follow_the_interval_that_is_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bed = Bed::with(Options {
+        path: dir.path().join("meshcore.db"),
+        commit_interval: Duration::from_millis(2),
+        node_retention: Duration::from_secs(7 * 86_400),
+        sample_interval: Duration::from_secs(60),
+    });
+    let battery = |second, mv| {
+        with(status("A", second, Activity::Status), |r| about(r).battery_mv = Some(mv))
+    };
+    bed.store([battery(0, 1), battery(5, 2), battery(60, 3)]);
+    bed.store([battery(68, 4), battery(200, 5)]);
+    let all: String =
+        bed.one("SELECT json_group_array(json_array(timestamp, battery_mv)) FROM observer_metrics");
+    assert_eq!(
+        all,
+        r#"[["2026-11-23T04:24:00Z",2],["2026-11-23T04:25:00Z",4],["2026-11-23T04:28:00Z",5]]"#
+    );
+}
+
+#[test]
+fn a_packet_makes_an_inactive_observer_active_again() {
+    let mut bed = Bed::new();
+    bed.store([packet(1, "A", 0), packet(1, "B", 0)]);
+    bed.other().execute("UPDATE observers SET inactive = 1", []).unwrap();
+    bed.store([packet(2, "A", 1), dropped("B", 2)]);
+    let all: String = bed.one("SELECT group_concat(id || inactive) FROM observers");
+    assert_eq!(all, "A0,B1");
+}
+
+#[test]
+fn whether_an_observer_relays_is_what_it_said_last_and_unknown_until_it_says() {
+    let mut bed = Bed::new();
+    let relays = "SELECT json_array(can_relay, can_relay_seen) FROM observers";
+    let says = |second, relays| {
+        with(status("A", second, Activity::Status), |r| about(r).can_relay = relays)
+    };
+    for (said, kept) in [(None, "[1,0]"), (Some(false), "[0,1]"), (None, "[0,1]")] {
+        bed.store([says(0, said)]);
+        assert_eq!(bed.one::<String>(relays), kept, "{said:?}");
+    }
+    bed.store([says(1, Some(true)), says(2, None)]);
+    assert_eq!(bed.one::<String>(relays), "[1,1]");
+}
+
+#[test]
+fn an_advert_is_counted_once_a_transmission_over_batches_observers_and_restarts() {
+    let mut bed = Bed::new();
+    let by = |number, by: &str, second| {
+        with(advert(number, "k1", second), |r| r.observer.as_mut().unwrap().id = by.into())
+    };
+    bed.store([by(1, "A", 0), by(1, "B", 0)]);
+    bed.store([by(1, "C", 1), by(2, "A", 2)]);
+    bed.finish();
+    let mut again = Bed::on(&bed.path);
+    again.store([by(2, "C", 3), by(1, "D", 4)]);
+    let all: String = again.one("SELECT json_array(advert_count, last_seen) FROM nodes");
+    assert_eq!(all, r#"[2,"2026-11-23T04:24:25Z"]"#);
+}

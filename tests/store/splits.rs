@@ -34,6 +34,7 @@ fn record((kind, number, by, second, value): Recipe) -> Record {
     };
     if let Some(observer) = record.observer.as_mut() {
         observer.name = name;
+        observer.skew_seconds = value.filter(|v| v % 3 == 0).map(|v| i64::from(v) * 1_000);
     }
     record
 }
