@@ -3,6 +3,7 @@
 
 use super::Options;
 use super::fault::Fault;
+use super::neighbours::Neighbours;
 use super::packet::Transmission;
 use super::recent::Recent;
 use super::stamp::Stamps;
@@ -30,6 +31,7 @@ pub(super) struct Book<'c> {
     /// Keys that are not in upper case in `observers`, by their upper case; read when first needed.
     odd: Option<HashMap<String, Observer>>,
     pub(super) fingerprints: RandomState,
+    pub(super) neighbours: Neighbours,
     pub(super) stamps: Stamps,
     pub(super) tally: Tally,
     /// What the open transaction did so far.
@@ -77,6 +79,7 @@ impl<'c> Book<'c> {
             observers: Recent::new(OBSERVERS),
             odd: None,
             fingerprints: RandomState::new(),
+            neighbours: Neighbours::load(conn, options.node_retention)?,
             stamps: Stamps::default(),
             tally: Tally::default(),
             counts: Counts::default(),
@@ -107,7 +110,8 @@ impl<'c> Book<'c> {
         match &record.body {
             Body::Packet(row) => {
                 let rowid = self.observer(observer, &record.message)?;
-                self.packet(row, rowid, record.message.received_at_ms)
+                let observer = rowid.zip(observer.map(|o| o.id.as_str()));
+                self.packet(row, observer, record.message.received_at_ms)
             }
             Body::Status(row) => {
                 let at_ms = record.message.received_at_ms;

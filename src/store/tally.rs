@@ -2,6 +2,7 @@
 //! known transmissions cost one statement a batch, however many records touch them.
 
 use super::fault::Fault;
+use super::neighbours::Pair;
 use super::stamp;
 use super::statements::Statements;
 use crate::message::Origin;
@@ -21,6 +22,8 @@ pub(super) struct Tally {
     nodes: BTreeMap<String, NodeTally>,
     /// Known transmissions heard earlier or later than their row says, by id.
     pub(super) heard: BTreeMap<i64, Span>,
+    /// How often nodes were seen to hear each other, and when last.
+    pairs: BTreeMap<Pair, (i64, i64)>,
 }
 
 /// The first and the last of some times, in milliseconds since the Unix epoch.
@@ -201,6 +204,14 @@ impl Tally {
         self.strangers.clear();
         self.nodes.clear();
         self.heard.clear();
+        self.pairs.clear();
+    }
+
+    /// Two nodes hear each other.
+    pub(super) fn met(&mut self, pair: Pair, at_ms: i64) {
+        let (count, last_ms) = self.pairs.entry(pair).or_insert((0, at_ms));
+        *count += 1;
+        *last_ms = at_ms.max(*last_ms);
     }
 
     /// An advert; `new` when its transmission was not known: only those are counted.
@@ -241,6 +252,10 @@ impl Tally {
         for (id, span) in &self.heard {
             let (first, last) = (stamp::iso(span.first_ms), stamp::epoch(span.last_ms));
             sql.update_transmission.execute(params![id, first, last])?;
+        }
+        for ((a, b), (count, last_ms)) in &self.pairs {
+            let (a, b, last) = (hex::encode(a), hex::encode(b), stamp::iso(*last_ms));
+            sql.upsert_pair.execute(params![a, b, count, last])?;
         }
         Ok(())
     }
