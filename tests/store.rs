@@ -6,6 +6,7 @@ mod derived;
 mod faults;
 mod files;
 mod neighbours;
+mod paths;
 mod splits;
 mod tables;
 

@@ -15,6 +15,7 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod known;
+mod naive;
 mod neighbours;
 mod open;
 mod packet;

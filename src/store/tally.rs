@@ -2,6 +2,7 @@
 //! known transmissions cost one statement a batch, however many records touch them.
 
 use super::fault::Fault;
+use super::naive::Naive;
 use super::neighbours::Pair;
 use super::stamp;
 use super::statements::Statements;
@@ -123,36 +124,6 @@ impl ObserverTally {
             Some(meta) => merge(meta, status),
             none => *none = Some(status.clone()),
         }
-    }
-}
-
-/// Messages whose clock was wrong, as CoreScope counts them (#1478): the count goes on from one to the
-/// next, and begins anew with one that comes more than a day after the one before.
-#[derive(Clone, Copy, Debug)]
-struct Naive {
-    /// Of the last one.
-    skew_seconds: i64,
-    count: i64,
-    span: Span,
-    /// Whether the count began anew within the batch.
-    anew: bool,
-}
-
-const DAY_MS: i64 = 86_400_000;
-
-impl Naive {
-    fn of(skew_seconds: i64, at_ms: i64) -> Self {
-        Self { skew_seconds, count: 1, span: Span::of(at_ms), anew: false }
-    }
-
-    fn add(&mut self, skew_seconds: i64, at_ms: i64) {
-        if at_ms.saturating_sub(self.span.last_ms) > DAY_MS {
-            *self = Self { anew: true, ..Self::of(skew_seconds, at_ms) };
-            return;
-        }
-        self.skew_seconds = skew_seconds;
-        self.count += 1;
-        self.span.stretch(at_ms);
     }
 }
 
@@ -326,30 +297,9 @@ fn write_observer(
         ])?;
     }
     if let Some(naive) = &o.naive {
-        write_naive(sql, rowid, naive, now)?;
+        naive.write(sql, rowid, now)?;
     }
     write_origins(sql, &o.id, &o.origins)
-}
-
-fn write_naive(
-    sql: &mut Statements<'_>,
-    rowid: i64,
-    naive: &Naive,
-    now: &str,
-) -> Result<(), Fault> {
-    let Naive { skew_seconds, count, span, anew } = *naive;
-    let since = stamp::iso(span.first_ms.saturating_sub(DAY_MS));
-    let last = stamp::iso(span.last_ms);
-    sql.update_observer_clock.execute(params![
-        rowid,
-        skew_seconds,
-        count,
-        anew,
-        since,
-        last,
-        now
-    ])?;
-    Ok(())
 }
 
 fn write_origins(sql: &mut Statements<'_>, id: &str, origins: &Origins) -> Result<(), Fault> {
