@@ -75,7 +75,7 @@ fn settings(judge: &mut Judge<'_>) {
         (
             "neighborEdgesMaxAgeDays",
             file.neighbor_edges_max_age_days.is_some(),
-            "no neighbour edges are kept",
+            "neighbour edges do not age",
         ),
     ];
     note(judge, &asked);

@@ -6,6 +6,9 @@
 //! cannot be written now waits; what can never be written lands in `meshbox_refused` (`fault` tells
 //! one from the other).
 //!
+//! What follows from records without standing in one comes from memory: the sums of `tally`, and
+//! whose keys the hashes of a path begin (`neighbours`), which is read once at the start.
+//!
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
 mod batch;

@@ -10,7 +10,9 @@
 //! | direct | who still has to, next hop first | nobody: its last hop is the farthest |
 //! | TRACE | none, it has a route of its own | nobody |
 //!
-//! A packet that the observer sent itself (`tx`) was heard by nobody yet.
+//! An advert without hops is one's own: adverts go out flooded, or direct to whoever is near (firmware
+//! `src/Mesh.cpp`, `sendFlood` and `sendZeroHop`). A packet that the observer sent itself (`tx`) was
+//! heard by nobody yet.
 
 use crate::record::PacketRow;
 
