@@ -71,6 +71,7 @@ impl Pipeline {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
             node_retention: config.node_retention,
+            sample_interval: config.sample_interval,
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
         let Ingest { messages, bytes } = config.ingest;

@@ -2,9 +2,11 @@
 //! database will not take it.
 
 mod bench;
+mod derived;
 mod faults;
 mod files;
 mod neighbours;
+mod paths;
 mod splits;
 mod tables;
 
@@ -60,23 +62,20 @@ impl Bed {
     }
 
     fn with_interval(path: &Path, commit_interval: Duration) -> Self {
-        let clock = Clock::by_hand(START_MS);
-        let counters = Arc::new(Counters::default());
-        let options = Options {
+        Self::with(Options {
             path: path.to_owned(),
             commit_interval,
             node_retention: Duration::from_secs(7 * 86_400),
-        };
+            sample_interval: Duration::from_secs(300),
+        })
+    }
+
+    fn with(options: Options) -> Self {
+        let clock = Clock::by_hand(START_MS);
+        let counters = Arc::new(Counters::default());
+        let path = options.path.clone();
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(&counters)).unwrap();
-        Self {
-            path: path.to_owned(),
-            clock,
-            counters,
-            sink: Some(sink),
-            writer: Some(writer),
-            put: 0,
-            _dir: None,
-        }
+        Self { path, clock, counters, sink: Some(sink), writer: Some(writer), put: 0, _dir: None }
     }
 
     /// Hands records in without waiting.
@@ -137,7 +136,7 @@ fn message(at_ms: i64) -> Message {
 }
 
 fn observer(id: &str, activity: Activity) -> ObserverRow {
-    ObserverRow { id: id.into(), name: None, iata: None, activity }
+    ObserverRow { id: id.into(), name: None, iata: None, activity, skew_seconds: None }
 }
 
 /// A packet of this number, heard by this observer `second` seconds after the start.

@@ -32,6 +32,9 @@ const NODE_DAYS: i64 = 7;
 /// Days; a hundred years. Beyond it nothing ages anyway.
 const MOST_DAYS: i64 = 36_500;
 
+/// Seconds, CoreScope's default; also how often most observers tell.
+const SAMPLE_INTERVAL_SEC: i64 = 300;
+
 const MIB: usize = 1024 * 1024;
 
 /// Who is to blame for a value: the config file, or a variable that goes over it.
@@ -86,6 +89,7 @@ impl Judge<'_> {
             ingest,
             commit_interval: Duration::from_millis(interval.unsigned_abs()),
             node_retention: node_retention(file),
+            sample_interval: self.sample_interval()?,
             broker,
             sources,
             notes: self.notes,
@@ -150,13 +154,24 @@ impl Judge<'_> {
         default: i64,
         range: RangeInclusive<i64>,
     ) -> Result<i64, Error> {
+        self.whole_at(&At::key(key), written, default, range)
+    }
+
+    /// The same for a key that is not in the root table.
+    pub(super) fn whole_at(
+        &self,
+        at: &At,
+        written: Option<i64>,
+        default: i64,
+        range: RangeInclusive<i64>,
+    ) -> Result<i64, Error> {
         let value = written.unwrap_or(default);
         if range.contains(&value) {
             return Ok(value);
         }
         let (least, most) = (range.start(), range.end());
         Err(self.error(
-            &At::key(key),
+            at,
             format!("{value} is too {}; use {least} to {most}", {
                 if value < *least { "small" } else { "large" }
             }),
@@ -175,6 +190,18 @@ impl Judge<'_> {
             self.whole("ingestBufferMB", file.ingest_buffer_mb, INGEST_BUFFER_MB, 1..=2_047)?;
         let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Ingest { messages: size(messages), bytes: size(mib).saturating_mul(MIB) })
+    }
+
+    fn sample_interval(&self) -> Result<Duration, Error> {
+        let at = At::key("metrics").then("sampleIntervalSec");
+        let written = self.written.file.metrics.as_ref().and_then(|it| it.sample_interval_sec);
+        // CoreScope takes zero and less for its default.
+        let written = match self.written.dialect {
+            Dialect::CoreScope => written.filter(|seconds| *seconds > 0),
+            Dialect::Toml => written,
+        };
+        let seconds = self.whole_at(&at, written, SAMPLE_INTERVAL_SEC, 1..=86_400)?;
+        Ok(Duration::from_secs(seconds.unsigned_abs()))
     }
 
     fn db_path(&self) -> PathBuf {

@@ -73,6 +73,8 @@ pub struct Config {
     pub commit_interval: Duration,
     /// Nodes that were not heard for so long move to `inactive_nodes`.
     pub node_retention: Duration,
+    /// One sample of an observer's metrics is kept in so long.
+    pub sample_interval: Duration,
     /// Our own broker.
     pub broker: Broker,
     /// External brokers to take in.

@@ -70,13 +70,12 @@ fn settings(judge: &mut Judge<'_>) {
     let asked = [
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
         ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
-        ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
         ("geo_filter", area, "adverts from everywhere are taken"),
         ("clientRxCoverage", coverage, "no coverage reports are taken"),
         (
             "neighborEdgesMaxAgeDays",
             file.neighbor_edges_max_age_days.is_some(),
-            "no neighbour edges are kept",
+            "neighbour edges do not age",
         ),
     ];
     note(judge, &asked);

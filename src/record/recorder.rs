@@ -7,7 +7,7 @@ use super::rows::{Activity, Body, DroppedRow, ObserverRow, PacketRow, Record, St
 use super::rules::{Rules, SourceRules};
 use super::verdicts::Verdicts;
 use super::{advert, companion};
-use crate::envelope::{self, Envelope, Heard, Observer, Status};
+use crate::envelope::{self, Envelope, Heard, Observer, Stamp, Status};
 use crate::message::Message;
 use crate::packet::hash::Digest;
 use crate::packet::payload::Advert;
@@ -23,6 +23,7 @@ pub struct Recorder {
     verdicts: Verdicts,
     opener: Option<Opener>,
     origin_id_mismatches: u64,
+    clock_doubted: bool,
 }
 
 /// A message that became no record: it comes back whole, its receipt still open.
@@ -62,6 +63,12 @@ impl Recorder {
         }
     }
 
+    /// Whether our own clock may be wrong, as after the start of a machine without one: while it may,
+    /// no observer's clock is judged by it. It is not doubted until somebody says so here.
+    pub fn doubt_clock(&mut self, doubted: bool) {
+        self.clock_doubted = doubted;
+    }
+
     /// Reads the message, decodes its packet and makes the rows to be.
     ///
     /// # Errors
@@ -88,8 +95,14 @@ impl Recorder {
             pass_filter(source, &message.topic)?;
         }
         match envelope {
-            Envelope::Packet(heard) => self.packet(heard),
-            Envelope::Status(status) => Ok(self.status(status)),
+            Envelope::Packet(heard) => {
+                let skew = self.skew(heard.stamp, message);
+                self.packet(heard, skew)
+            }
+            Envelope::Status(status) => {
+                let skew = self.skew(status.stamp, message).filter(|_| !status.offline);
+                Ok(self.status(status, skew))
+            }
             Envelope::Companion(said) => {
                 let row = companion::row(said, message.received_at_ms);
                 Ok((None, Body::Packet(Box::new(row))))
@@ -97,7 +110,14 @@ impl Recorder {
         }
     }
 
-    fn packet(&mut self, mut heard: Heard) -> Result<Rows, Refusal> {
+    /// What the message's own clock shows against its arrival. A retained copy is from whenever, and
+    /// so is a will: its text was made when its connection began.
+    fn skew(&self, stamp: Option<Stamp>, message: &Message) -> Option<i64> {
+        let judged = !message.retained && !self.clock_doubted;
+        stamp.filter(|_| judged)?.skew_seconds(message.received_at_ms)
+    }
+
+    fn packet(&mut self, mut heard: Heard, skew: Option<i64>) -> Result<Rows, Refusal> {
         self.origin_id_mismatches += u64::from(heard.origin_id_differs);
         let bytes = hex::parse(&heard.raw)?;
         let frame = Frame::parse(&bytes)?;
@@ -114,15 +134,15 @@ impl Recorder {
         if let Some(opener) = opener {
             opener.take(&reading.packet, &mut reading.inside);
         }
-        let observer = heard.observer.take().map(|o| row_of(o, Activity::Packet));
+        let observer = heard.observer.take().map(|o| row_of(o, Activity::Packet, skew));
         Ok((observer, Body::Packet(Box::new(packet_row(&reading, rules, heard)))))
     }
 
-    fn status(&mut self, status: Status) -> Rows {
+    fn status(&mut self, status: Status, skew: Option<i64>) -> Rows {
         self.origin_id_mismatches += u64::from(status.origin_id_differs);
         let alive = !status.offline && !status.retained;
         let activity = if alive { Activity::Status } else { Activity::None };
-        let observer = row_of(status.observer, activity);
+        let observer = row_of(status.observer, activity, skew);
         (Some(observer), Body::Status(Box::new(StatusRow { about: status.about })))
     }
 }
@@ -155,7 +175,7 @@ fn dropped(reading: &Reading<'_>, heard: Heard) -> Rows {
         node_pubkey: reading.from_pubkey(),
         node_name,
     };
-    let observer = heard.observer.map(|o| row_of(o, Activity::None));
+    let observer = heard.observer.map(|o| row_of(o, Activity::None, None));
     (observer, Body::Dropped(Box::new(row)))
 }
 
@@ -182,9 +202,9 @@ fn packet_row(reading: &Reading<'_>, rules: &Rules, heard: Heard) -> PacketRow {
     }
 }
 
-fn row_of(observer: Observer, activity: Activity) -> ObserverRow {
+fn row_of(observer: Observer, activity: Activity, skew_seconds: Option<i64>) -> ObserverRow {
     let Observer { id, name, iata } = observer;
-    ObserverRow { id, name, iata, activity }
+    ObserverRow { id, name, iata, activity, skew_seconds }
 }
 
 /// Whoever reads the column finds hex only; the case stays as it was sent.

@@ -2,6 +2,7 @@
 
 use crate::envelope::About;
 use crate::message::Message;
+use crate::packet::{PayloadType, Route};
 
 /// What one message means for the database.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ pub struct ObserverRow {
     pub iata: Option<String>,
     /// What this message says about the observer being alive.
     pub activity: Activity,
+    /// How many seconds its clock is ahead of ours, where that is a fault
+    /// ([`Stamp::skew_seconds`](crate::envelope::Stamp::skew_seconds)); `None` where it is none,
+    /// cannot be told, or is not to be judged.
+    pub skew_seconds: Option<i64>,
 }
 
 /// What a message says about its observer being alive.
@@ -84,6 +89,23 @@ pub struct PacketRow {
     pub direction: Option<String>,
     /// The advertiser, when the packet is an advert that may write one.
     pub node: Option<NodeRow>,
+}
+
+impl PacketRow {
+    /// Whether its path tells who has forwarded it; on a direct route it tells who still has to.
+    pub fn is_flood(&self) -> bool {
+        !Route::from_bits(self.route_type).is_direct()
+    }
+
+    /// Whether a node speaks of itself.
+    pub fn is_advert(&self) -> bool {
+        self.payload_type == PayloadType::Advert.nibble()
+    }
+
+    /// Whether its path is the route that a TRACE is to take.
+    pub fn is_trace(&self) -> bool {
+        self.payload_type == PayloadType::Trace.nibble()
+    }
 }
 
 /// An advert's row in `nodes`.

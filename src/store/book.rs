@@ -1,7 +1,9 @@
 //! Writing records into a transaction: what each means for each table, and what is remembered so
 //! that the hot path reads nothing.
 
+use super::Options;
 use super::fault::Fault;
+use super::neighbours::Neighbours;
 use super::packet::Transmission;
 use super::recent::Recent;
 use super::stamp::Stamps;
@@ -21,12 +23,15 @@ pub(super) struct Book<'c> {
     pub(super) sql: Statements<'c>,
     /// Whether the index is there that makes an observation unique.
     pub(super) dedup: bool,
+    /// Seconds of one sample of an observer's metrics.
+    sample_every: i64,
     data_version: Option<i64>,
     pub(super) transmissions: Recent<u64, Transmission>,
     observers: Recent<String, Observer>,
     /// Keys that are not in upper case in `observers`, by their upper case; read when first needed.
     odd: Option<HashMap<String, Observer>>,
     pub(super) fingerprints: RandomState,
+    pub(super) neighbours: Neighbours,
     pub(super) stamps: Stamps,
     pub(super) tally: Tally,
     /// What the open transaction did so far.
@@ -59,16 +64,22 @@ const DROPPED_ROWS: i64 = 100_000;
 const TRIM: i64 = 4;
 
 impl<'c> Book<'c> {
-    pub(super) fn new(conn: &'c Connection, dedup: bool) -> rusqlite::Result<Self> {
+    pub(super) fn new(
+        conn: &'c Connection,
+        dedup: bool,
+        options: &Options,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             conn,
             sql: Statements::prepare(conn)?,
             dedup,
+            sample_every: i64::try_from(options.sample_interval.as_secs()).unwrap_or(i64::MAX),
             data_version: None,
             transmissions: Recent::new(TRANSMISSIONS),
             observers: Recent::new(OBSERVERS),
             odd: None,
             fingerprints: RandomState::new(),
+            neighbours: Neighbours::load(conn, options.node_retention)?,
             stamps: Stamps::default(),
             tally: Tally::default(),
             counts: Counts::default(),
@@ -99,14 +110,16 @@ impl<'c> Book<'c> {
         match &record.body {
             Body::Packet(row) => {
                 let rowid = self.observer(observer, &record.message)?;
-                self.packet(row, rowid, record.message.received_at_ms)
+                let observer = rowid.zip(observer.map(|o| o.id.as_str()));
+                self.packet(row, observer, record.message.received_at_ms)
             }
             Body::Status(row) => {
                 let at_ms = record.message.received_at_ms;
                 let rowid = self.observer(observer, &record.message)?;
                 let live = observer.is_some_and(|o| o.activity != Activity::None);
+                let sampled = live.then_some(self.sample_every);
                 if let Some(tally) = rowid.and_then(|id| self.tally.observers.get_mut(&id)) {
-                    tally.spoke(row, at_ms, live);
+                    tally.spoke(row, at_ms, sampled);
                 }
                 Ok(())
             }
@@ -198,6 +211,9 @@ impl<'c> Book<'c> {
         if row.activity != Activity::None {
             tally.seen(at_ms, row.activity == Activity::Packet);
             note_origin(&mut tally.origins, &message.origin, at_ms);
+            if let Some(skew_seconds) = row.skew_seconds {
+                tally.strayed(skew_seconds, at_ms);
+            }
         }
         Ok(Some(found.rowid))
     }

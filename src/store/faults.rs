@@ -56,6 +56,7 @@ fn packet(hash: &str, receipt: Receipt) -> Record {
             name: None,
             iata: None,
             activity: Activity::Packet,
+            skew_seconds: None,
         }),
         body: Body::Packet(Box::new(PacketRow {
             hash: hash.into(),
@@ -82,6 +83,7 @@ fn options(dir: &Path) -> Options {
         path: dir.join("meshcore.db"),
         commit_interval: Duration::from_millis(20),
         node_retention: Duration::from_secs(7 * 86_400),
+        sample_interval: Duration::from_secs(300),
     }
 }
 

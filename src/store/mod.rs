@@ -6,6 +6,9 @@
 //! cannot be written now waits; what can never be written lands in `meshbox_refused` (`fault` tells
 //! one from the other).
 //!
+//! What follows from records without standing in one comes from memory: the sums of `tally`, and
+//! whose keys the hashes of a path begin (`neighbours`), which is read once at the start.
+//!
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
 mod batch;
@@ -15,6 +18,8 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod known;
+mod naive;
+mod neighbours;
 mod open;
 mod packet;
 mod recent;
@@ -53,6 +58,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// Nodes that were not heard for so long move to `inactive_nodes`, looked at hourly.
     pub node_retention: Duration,
+    /// One sample of an observer's metrics is kept in so long; whole seconds.
+    pub sample_interval: Duration,
 }
 
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the

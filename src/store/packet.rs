@@ -21,12 +21,28 @@ pub(super) struct Transmission {
     last: i64,
 }
 
+/// A packet as one observer heard it.
+#[derive(Debug)]
+struct Observation<'a> {
+    row: &'a PacketRow,
+    transmission: i64,
+    /// `observers.rowid`.
+    observer: Option<i64>,
+    /// Its bytes, where they differ from the transmission's.
+    raw: Option<&'a str>,
+    /// Whose hashes its path holds.
+    resolved: Option<&'a str>,
+    at_ms: i64,
+    /// Whether its transmission was made now.
+    first: bool,
+}
+
 impl Book<'_> {
-    /// Writes a packet heard by this observer (`observers.rowid`).
+    /// Writes a packet heard by this observer (`observers.rowid` and `id`).
     pub(super) fn packet(
         &mut self,
         row: &PacketRow,
-        observer: Option<i64>,
+        observer: Option<(i64, &str)>,
         at_ms: i64,
     ) -> Result<(), Fault> {
         let fingerprint = self.fingerprints.hash_one(row.raw_hex.as_bytes());
@@ -36,9 +52,24 @@ impl Book<'_> {
             Some(known) => (known, false),
             None => self.transmission(row, fingerprint, at_ms)?,
         };
-        let raw = (transmission.fingerprint != fingerprint).then_some(row.raw_hex.as_str());
-        self.observation(row, &transmission, observer, raw, at_ms, new)?;
         let second = stamp::epoch(at_ms);
+        if let Some(node) = &row.node {
+            self.tally.advert(node, at_ms, new);
+            self.neighbours.hear(&node.public_key, second);
+        }
+        let resolved = self.neighbours.resolve(row, second);
+        let observation = Observation {
+            row,
+            transmission: transmission.id,
+            observer: observer.map(|(rowid, _)| rowid),
+            raw: (transmission.fingerprint != fingerprint).then_some(row.raw_hex.as_str()),
+            resolved: resolved.as_deref(),
+            at_ms,
+            first: new,
+        };
+        if self.observation(&observation)? {
+            self.meet(row, observer.map(|(_, id)| id), at_ms);
+        }
         let moved = second < transmission.first || second > transmission.last;
         if moved {
             let heard = self.tally.heard.entry(transmission.id).or_insert(Span::of(at_ms));
@@ -49,12 +80,18 @@ impl Book<'_> {
         if let Some(key) = key.filter(|_| moved || known.is_none()) {
             self.transmissions.insert(key, transmission);
         }
-        if let Some(node) = &row.node {
-            self.tally.advert(node, at_ms, new);
-        }
         self.counts.tx_inserted += u64::from(new);
         self.counts.tx_dupes += u64::from(!new);
         Ok(())
+    }
+
+    /// Notes who hears whom. An observation counts once, as its row does.
+    fn meet(&mut self, row: &PacketRow, observer: Option<&str>, at_ms: i64) {
+        let second = stamp::epoch(at_ms);
+        for pair in self.neighbours.pairs(row, observer, second) {
+            self.neighbours.meet(pair, second);
+            self.tally.met(pair, at_ms);
+        }
     }
 
     /// The transmission's row, and whether it was made now.
@@ -98,54 +135,42 @@ impl Book<'_> {
         Ok((known, false))
     }
 
-    fn observation(
-        &mut self,
-        row: &PacketRow,
-        transmission: &Transmission,
-        observer: Option<i64>,
-        raw: Option<&str>,
-        at_ms: i64,
-        new: bool,
-    ) -> Result<(), Fault> {
-        let id = transmission.id;
+    /// Writes an observation or fills in what it lacks; true if it was not there.
+    fn observation(&mut self, o: &Observation<'_>) -> Result<bool, Fault> {
         // The index sees no two observations without an observer as equal, and old files lack it.
-        let unguarded = !new && (observer.is_none() || !self.dedup);
-        if unguarded && self.fill(row, id, observer, raw)? {
-            return Ok(());
+        let unguarded = !o.first && (o.observer.is_none() || !self.dedup);
+        if unguarded && self.fill(o)? {
+            return Ok(false);
         }
         let inserted = self.sql.insert_observation.execute(params![
-            id,
-            observer,
-            row.direction,
-            row.snr_db,
-            row.rssi_dbm,
-            row.score,
-            row.path_json,
-            stamp::epoch(at_ms),
-            raw,
+            o.transmission,
+            o.observer,
+            o.row.direction,
+            o.row.snr_db,
+            o.row.rssi_dbm,
+            o.row.score,
+            o.row.path_json,
+            stamp::epoch(o.at_ms),
+            o.raw,
+            o.resolved,
         ])?;
         if inserted == 0 {
-            self.fill(row, id, observer, raw)?;
+            self.fill(o)?;
         }
         self.counts.obs_inserted += u64::from(inserted > 0);
-        Ok(())
+        Ok(inserted > 0)
     }
 
     /// Adds to an observation what it lacks; false if there is none.
-    fn fill(
-        &mut self,
-        row: &PacketRow,
-        transmission: i64,
-        observer: Option<i64>,
-        raw: Option<&str>,
-    ) -> Result<bool, Fault> {
+    fn fill(&mut self, o: &Observation<'_>) -> Result<bool, Fault> {
+        let row = o.row;
         let found: Option<i64> = self
             .sql
             .find_observation
-            .query_row(params![transmission, observer, row.path_json], |row| row.get(0))
+            .query_row(params![o.transmission, o.observer, row.path_json], |row| row.get(0))
             .optional()?;
         let Some(id) = found else { return Ok(false) };
-        let values = params![id, row.snr_db, row.rssi_dbm, row.score, raw];
+        let values = params![id, row.snr_db, row.rssi_dbm, row.score, o.raw, o.resolved];
         self.sql.fill_observation.execute(values)?;
         Ok(true)
     }

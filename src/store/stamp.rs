@@ -20,12 +20,10 @@ pub(super) fn epoch(at_ms: i64) -> i64 {
     at_ms.div_euclid(1_000)
 }
 
-/// An observer's metrics are sampled this often, in seconds (CoreScope's `sampleIntervalSec`).
-const SAMPLE_EVERY: i64 = 300;
-
-/// The start of the sample interval nearest to a time (CoreScope #604).
-pub(super) fn sample(at_ms: i64) -> i64 {
-    (epoch(at_ms) + SAMPLE_EVERY / 2).div_euclid(SAMPLE_EVERY) * SAMPLE_EVERY * 1_000
+/// The start nearest to a time of an interval of so many seconds (CoreScope #604).
+pub(super) fn sample(at_ms: i64, every: i64) -> i64 {
+    let every = every.max(1);
+    (epoch(at_ms) + every / 2).div_euclid(every) * every * 1_000
 }
 
 /// The two text forms of one second: a burst asks for the same second thousands of times.
@@ -56,15 +54,17 @@ mod tests {
         assert_eq!(iso(at_ms), "2026-11-23T04:24:21Z");
         assert_eq!(blank(at_ms), "2026-11-23 04:24:21");
         assert_eq!(epoch(at_ms), 1_795_407_861);
-        assert_eq!(iso(sample(at_ms)), "2026-11-23T04:25:00Z");
+        assert_eq!(iso(sample(at_ms, 300)), "2026-11-23T04:25:00Z");
     }
 
     #[test]
-    fn a_sample_is_rounded_to_the_nearest_five_minutes() {
+    fn a_sample_is_rounded_to_the_nearest_interval() {
         let base = 1_795_407_600_000;
         assert_eq!(iso(base), "2026-11-23T04:20:00Z");
-        assert_eq!(iso(sample(base + 149_999)), "2026-11-23T04:20:00Z");
-        assert_eq!(iso(sample(base + 150_000)), "2026-11-23T04:25:00Z");
+        assert_eq!(iso(sample(base + 149_999, 300)), "2026-11-23T04:20:00Z");
+        assert_eq!(iso(sample(base + 150_000, 300)), "2026-11-23T04:25:00Z");
+        assert_eq!(iso(sample(base + 150_000, 60)), "2026-11-23T04:23:00Z");
+        assert_eq!(iso(sample(base + 150_000, 1)), "2026-11-23T04:22:30Z");
     }
 
     #[test]

@@ -54,6 +54,15 @@ statements! {
            can_relay = COALESCE(?9, can_relay),
            can_relay_seen = CASE WHEN ?9 IS NULL THEN can_relay_seen ELSE 1 END
          WHERE rowid = ?1",
+    // The count goes on if the last wrong clock was seen since ?5, a day before the first of these
+    // ?3; ?4: it has begun anew among them.
+    update_observer_clock:
+        "UPDATE observers SET
+           clock_skew_seconds = ?2,
+           clock_skew_count_24h = ?3 + CASE WHEN NOT ?4 AND clock_last_naive_at >= ?5
+             THEN COALESCE(clock_skew_count_24h, 0) ELSE 0 END,
+           clock_last_naive_at = MAX(MIN(COALESCE(clock_last_naive_at, ''), ?7), ?6)
+         WHERE rowid = ?1",
     replace_metrics:
         "INSERT OR REPLACE INTO observer_metrics (observer_id, timestamp, noise_floor, tx_air_secs,
            rx_air_secs, recv_errors, battery_mv, packets_sent, packets_recv)
@@ -83,8 +92,8 @@ statements! {
     // Without a conflict target it holds in a file without the index as well.
     insert_observation:
         "INSERT INTO observations (transmission_id, observer_idx, direction, snr, rssi, score,
-           path_json, timestamp, raw_hex)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+           path_json, timestamp, raw_hex, resolved_path)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT DO NOTHING",
     find_observation:
         "SELECT id FROM observations
@@ -94,9 +103,15 @@ statements! {
     fill_observation:
         "UPDATE observations SET
            snr = COALESCE(?2, snr), rssi = COALESCE(?3, rssi), score = COALESCE(?4, score),
-           raw_hex = COALESCE(?5, raw_hex)
+           raw_hex = COALESCE(?5, raw_hex), resolved_path = COALESCE(?6, resolved_path)
          WHERE id = ?1 AND (COALESCE(?2, snr) IS NOT snr OR COALESCE(?3, rssi) IS NOT rssi
-           OR COALESCE(?4, score) IS NOT score OR COALESCE(?5, raw_hex) IS NOT raw_hex)",
+           OR COALESCE(?4, score) IS NOT score OR COALESCE(?5, raw_hex) IS NOT raw_hex
+           OR COALESCE(?6, resolved_path) IS NOT resolved_path)",
+    upsert_pair:
+        "INSERT INTO neighbor_edges (node_a, node_b, count, last_seen) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (node_a, node_b) DO UPDATE SET
+           count = COALESCE(count, 0) + excluded.count,
+           last_seen = MAX(COALESCE(last_seen, ''), excluded.last_seen)",
     upsert_node:
         "INSERT INTO nodes (public_key, name, role, lat, lon, first_seen, last_seen, advert_count,
            battery_mv, temperature_c, default_scope)

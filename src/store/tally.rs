@@ -2,6 +2,8 @@
 //! known transmissions cost one statement a batch, however many records touch them.
 
 use super::fault::Fault;
+use super::naive::Naive;
+use super::neighbours::Pair;
 use super::stamp;
 use super::statements::Statements;
 use crate::message::Origin;
@@ -21,6 +23,8 @@ pub(super) struct Tally {
     nodes: BTreeMap<String, NodeTally>,
     /// Known transmissions heard earlier or later than their row says, by id.
     pub(super) heard: BTreeMap<i64, Span>,
+    /// How often nodes were seen to hear each other, and when last.
+    pairs: BTreeMap<Pair, (i64, i64)>,
 }
 
 /// The first and the last of some times, in milliseconds since the Unix epoch.
@@ -62,6 +66,7 @@ pub(super) struct ObserverTally {
     count: i64,
     seen_ms: Option<i64>,
     packet_ms: Option<i64>,
+    naive: Option<Naive>,
     name: Option<String>,
     iata: Option<String>,
     meta: Option<StatusRow>,
@@ -77,6 +82,7 @@ impl ObserverTally {
             count: 0,
             seen_ms: None,
             packet_ms: None,
+            naive: None,
             name: None,
             iata: None,
             meta: None,
@@ -94,6 +100,14 @@ impl ObserverTally {
         }
     }
 
+    /// Its clock was found wrong.
+    pub(super) fn strayed(&mut self, skew_seconds: i64, at_ms: i64) {
+        match &mut self.naive {
+            Some(naive) => naive.add(skew_seconds, at_ms),
+            none => *none = Some(Naive::of(skew_seconds, at_ms)),
+        }
+    }
+
     /// An empty text is no name: it never overwrites one.
     pub(super) fn named(&mut self, name: Option<&str>, iata: Option<&str>) {
         keep(&mut self.name, name.filter(|t| !t.is_empty()));
@@ -101,9 +115,10 @@ impl ObserverTally {
     }
 
     /// It spoke of itself; `sampled`: now, so that the numbers belong to an interval.
-    pub(super) fn spoke(&mut self, status: &StatusRow, at_ms: i64, sampled: bool) {
-        if sampled && has_metrics(status) {
-            self.metrics.insert(stamp::sample(at_ms), status.clone());
+    /// of that many seconds.
+    pub(super) fn spoke(&mut self, status: &StatusRow, at_ms: i64, sampled: Option<i64>) {
+        if let Some(every) = sampled.filter(|_| has_metrics(status)) {
+            self.metrics.insert(stamp::sample(at_ms, every), status.clone());
         }
         match &mut self.meta {
             Some(meta) => merge(meta, status),
@@ -160,6 +175,14 @@ impl Tally {
         self.strangers.clear();
         self.nodes.clear();
         self.heard.clear();
+        self.pairs.clear();
+    }
+
+    /// Two nodes hear each other.
+    pub(super) fn met(&mut self, pair: Pair, at_ms: i64) {
+        let (count, last_ms) = self.pairs.entry(pair).or_insert((0, at_ms));
+        *count += 1;
+        *last_ms = at_ms.max(*last_ms);
     }
 
     /// An advert; `new` when its transmission was not known: only those are counted.
@@ -200,6 +223,10 @@ impl Tally {
         for (id, span) in &self.heard {
             let (first, last) = (stamp::iso(span.first_ms), stamp::epoch(span.last_ms));
             sql.update_transmission.execute(params![id, first, last])?;
+        }
+        for ((a, b), (count, last_ms)) in &self.pairs {
+            let (a, b, last) = (hex::encode(a), hex::encode(b), stamp::iso(*last_ms));
+            sql.upsert_pair.execute(params![a, b, count, last])?;
         }
         Ok(())
     }
@@ -268,6 +295,9 @@ fn write_observer(
             a.packets_sent,
             a.packets_recv,
         ])?;
+    }
+    if let Some(naive) = &o.naive {
+        naive.write(sql, rowid, now)?;
     }
     write_origins(sql, &o.id, &o.origins)
 }

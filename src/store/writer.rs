@@ -34,7 +34,7 @@ pub(super) fn work(
 ) {
     let conn = opened.conn;
     loop {
-        match Book::new(&conn, opened.dedup) {
+        match Book::new(&conn, opened.dedup, options) {
             Ok(book) => {
                 Scribe::new(&conn, book, inbox, options, clock, counters, shared).run();
                 break;

@@ -187,3 +187,56 @@ fn bare_loop(batch: usize) -> (f64, Duration) {
     );
     (rate(took), cpu)
 }
+
+/// A key of the mesh's `n`th repeater.
+fn repeater(n: u64) -> String {
+    format!("{:016x}{n:048x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The same records in a mesh of 500 repeaters: paths of four hops, the last one of eight that hear
+/// the observer. `named`: hashes that begin keys, else as many that begin none.
+fn carried(named: bool) -> Vec<Record> {
+    let mut records = records();
+    for (n, record) in (0_u64..).zip(&mut records) {
+        let number = n / 3;
+        let hash = |n: u64| {
+            let key = repeater(n % 500).to_uppercase();
+            if named { key[..4].to_owned() } else { format!("00{:02X}", n % 256) }
+        };
+        let ear = (number * 7 + n % 3 * 5) % OBSERVERS;
+        let hops = [number, number / 3, number / 7, ear * 20 + n % 8].map(hash);
+        row(record).path_json = format!("[\"{}\"]", hops.join("\",\""));
+        if let Some(node) = row(record).node.as_mut() {
+            node.public_key = repeater(number % 500);
+            row(record).from_pubkey = Some(repeater(number % 500));
+        }
+    }
+    records
+}
+
+#[test]
+#[ignore = "a measurement: run it in release"]
+fn what_neighbours_and_resolved_paths_cost() {
+    let run = |named| {
+        let all = carried(named);
+        let mut bed = Bed::patient(Duration::from_secs(1));
+        let before = written();
+        bed.store(all);
+        let cpu = busy(Some("writer"));
+        bed.finish();
+        let sql = "SELECT json_array(COUNT(resolved_path), AVG(LENGTH(resolved_path)),
+            (SELECT COUNT(*) FROM neighbor_edges)) FROM observations";
+        let found = bed.one::<String>(sql);
+        println!("{cpu:.0?} CPU of the writer, {} MB written, {found}", (written() - before) >> 20);
+        cpu
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let [without, with] = [false, true].map(run);
+        let each = with.saturating_sub(without) / 50_001;
+        ratios.push(without.as_secs_f64() / with.as_secs_f64());
+        println!("{each:?} an observation");
+    }
+    println!("ratios of the writer's CPU without and with: {ratios:.2?}");
+    assert!(ratios.iter().any(|ratio| *ratio > 0.5), "dearer than the rows themselves");
+}

@@ -11,6 +11,7 @@ fn options(path: &Path) -> Options {
         path: path.to_owned(),
         commit_interval: Duration::from_millis(2),
         node_retention: Duration::from_secs(7 * 86_400),
+        sample_interval: Duration::from_secs(300),
     }
 }
 

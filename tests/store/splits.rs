@@ -9,15 +9,18 @@ use proptest::prelude::*;
 type Recipe = (u8, u64, u8, i64, Option<i8>);
 
 fn record((kind, number, by, second, value): Recipe) -> Record {
-    let by = format!("OBS{by}");
+    // Two keys that begin alike, one that does not, and an observer without a key.
+    let key = |n: u64| format!("a{}{n:062}", n / 2);
+    let by = if by == 0 { "OBS".into() } else { key(by.into()).to_uppercase() };
     let name = value.map(|v| format!("name {}", v % 3));
     let mut record = match kind {
         0..=4 => with(packet(number, &by, second), |r| {
             row(r).snr_db = value.map(f64::from);
-            row(r).path_json = format!("[\"{:02X}\"]", second % 2);
+            row(r).path_json = format!("[\"A{}\",\"A0\"]", second % 2);
             row(r).raw_hex = format!("11{:02X}", value.unwrap_or(0) % 2);
         }),
-        5 | 6 => with(advert(number, &format!("key{}", number % 4), second), |r| {
+        5 | 6 => with(advert(number, &key(number % 4), second), |r| {
+            row(r).path_json = ["[]", "[\"A1\"]"][usize::from(second % 2 == 0)].into();
             node(r).name.clone_from(&name);
             node(r).lat = value.map(f64::from);
             node(r).default_scope = value.filter(|v| *v > 50).map(|_| "#test".into());
@@ -34,6 +37,7 @@ fn record((kind, number, by, second, value): Recipe) -> Record {
     };
     if let Some(observer) = record.observer.as_mut() {
         observer.name = name;
+        observer.skew_seconds = value.filter(|v| v % 3 == 0).map(|v| i64::from(v) * 1_000);
     }
     record
 }
@@ -43,11 +47,12 @@ fn rows(path: &Path) -> Vec<String> {
     let queries = [
         "SELECT 'tx', hash, raw_hex, first_seen, last_seen, payload_type FROM transmissions",
         "SELECT 'obs', t.hash, b.id, o.direction, o.snr, o.rssi, o.path_json, o.timestamp,
-           o.raw_hex FROM observations o JOIN transmissions t ON t.id = transmission_id
+           o.raw_hex, o.resolved_path FROM observations o JOIN transmissions t ON t.id = transmission_id
            LEFT JOIN observers b ON b.rowid = observer_idx",
         "SELECT * FROM observers",
         "SELECT * FROM nodes",
         "SELECT * FROM observer_metrics",
+        "SELECT * FROM neighbor_edges",
         "SELECT * FROM meshbox_origins",
         "SELECT observer_id, dropped_at FROM dropped_packets",
         "SELECT reason FROM meshbox_refused",

@@ -294,6 +294,22 @@ fn node_days_that_are_not_positive_mean_seven() {
 }
 
 #[test]
+fn the_sample_interval_is_five_minutes_unless_another_is_set() {
+    let interval = |text: &str| toml(text).unwrap().sample_interval;
+    assert_eq!(interval(""), Duration::from_secs(300));
+    let config = toml("[metrics]\nsampleIntervalSec = 60").unwrap();
+    assert_eq!(config.sample_interval, Duration::from_secs(60));
+    assert!(!config.notes.iter().any(|note| note.contains("metrics")), "{:?}", config.notes);
+    let zero = json(r#"{"metrics": {"sampleIntervalSec": 0}}"#).unwrap();
+    assert_eq!(zero.sample_interval, Duration::from_secs(300), "CoreScope's zero");
+    for (seconds, word) in [("0", "small"), ("-300", "small"), ("86401", "large")] {
+        let refused = toml(&format!("[metrics]\nsampleIntervalSec = {seconds}")).unwrap_err();
+        let expected = format!("metrics.sampleIntervalSec: {seconds} is too {word}");
+        assert!(refused.to_string().contains(&expected), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
         "observerBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\

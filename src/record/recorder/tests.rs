@@ -78,6 +78,32 @@ fn an_advert_becomes_a_transmission_and_a_node_and_its_observer_is_alive() {
 }
 
 #[test]
+fn a_clock_without_a_zone_is_judged_by_live_messages_while_ours_is_not_doubted() {
+    let mut recorder = Recorder::new(rules());
+    let status = TOPIC.replace("/packets", "/status");
+    let mut skew = |topic: &str, more: Value, retained, doubted| {
+        recorder.doubt_clock(doubted);
+        // The messages arrive at 2023-11-14T22:13:20Z.
+        let mut payload = json!({ "raw": ADVERT, "timestamp": "2023-11-15T00:13:20.000000" });
+        payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let message = Message { retained, ..message(topic, &payload) };
+        recorder.record(message).unwrap().observer.unwrap().skew_seconds
+    };
+    assert_eq!(skew(TOPIC, json!({}), false, false), Some(7_200));
+    assert_eq!(skew(&status, json!({}), false, false), Some(7_200));
+    assert_eq!(skew(TOPIC, json!({ "timestamp": "2023-11-15T00:13:20Z" }), false, false), None);
+    assert_eq!(skew(TOPIC, json!({ "timestamp": 1_700_007_200 }), false, false), None);
+    assert_eq!(skew(TOPIC, json!({ "timestamp": null }), false, false), None);
+    assert_eq!(skew(TOPIC, json!({}), true, false), None, "a retained packet");
+    assert_eq!(skew(&status, json!({}), true, false), None, "a retained status");
+    assert_eq!(skew(&status, json!({ "status": "offline" }), false, false), None, "a will");
+    for topic in [TOPIC, &status] {
+        assert_eq!(skew(topic, json!({}), false, true), None, "by a clock that may be wrong");
+    }
+    assert_eq!(skew(TOPIC, json!({ "raw": damaged(ADVERT, 110) }), false, false), None);
+}
+
+#[test]
 fn advert_with_wrong_signature_is_dropped_and_its_observer_is_none_the_livelier() {
     let raw = damaged(ADVERT, 110);
     let record = record(&json!({ "raw": raw, "origin": "Roof" })).unwrap();
