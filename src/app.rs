@@ -18,7 +18,7 @@ use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
-use crate::record::{Recorder, Rules, SourceRules};
+use crate::record::{Observers, Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
@@ -66,6 +66,7 @@ impl Pipeline {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
             node_retention: config.node_retention,
+            observer_blacklist: config.filters.observer_blacklist.clone(),
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
         let Ingest { messages, bytes } = config.ingest;
@@ -106,6 +107,7 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             SourceRules { iata_filter: source.iata_filter.clone(), region: source.region.clone() };
         (Arc::from(source.name.as_str()), rules)
     });
+    let filters = &config.filters;
     Ok(Rules {
         keyring: Keyring::new(keys)?,
         node_keys: node_keys(&config.node_keys)?,
@@ -115,6 +117,7 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             ContentHash::CoreScope202604 => Formula::CoreScope202604,
         },
         validate_signatures: config.validate_signatures,
+        observers: Observers::new(&filters.observer_blacklist, &filters.observer_regions),
         sources: sources.collect(),
     })
 }

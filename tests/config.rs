@@ -42,6 +42,7 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
              listener  mqtt tcp 127.0.0.1:1885, access local: this machine only\n\
              source    region mqtt://[2001:db8::1]:1883, as \"reader\" with a password, topics \
              meshcore/#, regions SJC, else SFO, persistent session\n\
+             observers all\n\
              channels  Public, 1 by name, 1 by key\n\
              regions   sjc europe\n\
              adverts   dropped if the signature is wrong\n\
@@ -61,6 +62,19 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
     assert_eq!(object["listeners"][0]["access"], "local");
     assert_eq!(object["channels"]["byKey"], 1);
     assert_eq!(object["notes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn check_says_who_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "observerBlacklist = ['Roof']\nobserverIATAWhitelist = ['sjc', 'SFO']\n";
+    let printed = check(dir.path(), "broker.toml", text, false).unwrap();
+    let told = "observers all but 1 that are blacklisted, of regions SJC SFO only\n";
+    assert!(printed.contains(told), "{printed}");
+    let printed = check(dir.path(), "broker.toml", text, true).unwrap();
+    let object: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(object["observerBlacklist"], serde_json::json!(["roof"]));
+    assert_eq!(object["observerIATAWhitelist"], serde_json::json!(["SJC", "SFO"]));
 }
 
 #[test]

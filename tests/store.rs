@@ -4,6 +4,7 @@
 mod bench;
 mod faults;
 mod files;
+mod leaving;
 mod neighbours;
 mod splits;
 mod tables;
@@ -60,23 +61,16 @@ impl Bed {
     }
 
     fn with_interval(path: &Path, commit_interval: Duration) -> Self {
-        let clock = Clock::by_hand(START_MS);
+        Self::with_options(Options { commit_interval, ..options(path) }, START_MS)
+    }
+
+    /// A store with these options, whose clock stands at `now_ms`.
+    fn with_options(options: Options, now_ms: i64) -> Self {
+        let clock = Clock::by_hand(now_ms);
         let counters = Arc::new(Counters::default());
-        let options = Options {
-            path: path.to_owned(),
-            commit_interval,
-            node_retention: Duration::from_secs(7 * 86_400),
-        };
+        let path = options.path.clone();
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(&counters)).unwrap();
-        Self {
-            path: path.to_owned(),
-            clock,
-            counters,
-            sink: Some(sink),
-            writer: Some(writer),
-            put: 0,
-            _dir: None,
-        }
+        Self { path, clock, counters, sink: Some(sink), writer: Some(writer), put: 0, _dir: None }
     }
 
     /// Hands records in without waiting.
@@ -114,6 +108,15 @@ impl Bed {
 
     fn count(&self, table: &str) -> i64 {
         self.one(&format!("SELECT COUNT(*) FROM {table}"))
+    }
+}
+
+fn options(path: &Path) -> Options {
+    Options {
+        path: path.to_owned(),
+        commit_interval: Duration::from_millis(2),
+        node_retention: Duration::from_secs(7 * 86_400),
+        observer_blacklist: Vec::new(),
     }
 }
 

@@ -75,6 +75,7 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     if config.sources.is_empty() {
         lines.push(("source", "none".into()));
     }
+    lines.push(("observers", observers_in_words(config)));
     lines.push(("channels", channels_in_words(config)));
     lines.push(("regions", list_or(&config.hash_regions, "none")));
     lines.push((
@@ -127,6 +128,19 @@ fn hashtags(config: &Config) -> usize {
     config.channel_keys.iter().filter(|key| matches!(key, ChannelKey::Hashtag(_))).count()
 }
 
+/// Whose messages are taken.
+fn observers_in_words(config: &Config) -> String {
+    let filters = &config.filters;
+    let listed = match filters.observer_blacklist.len() {
+        0 => "all".to_owned(),
+        listed => format!("all but {listed} that are blacklisted"),
+    };
+    match list_or(&filters.observer_regions, "") {
+        regions if regions.is_empty() => listed,
+        regions => format!("{listed}, of regions {regions} only"),
+    }
+}
+
 fn limits_in_words(config: &Config) -> String {
     format!(
         "{} messages or {} MiB received and not yet stored, a commit every {} ms, nodes for {} days",
@@ -177,6 +191,9 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,
         "nodeKeys": nodes,
+        "observerBlacklist": config.filters.observer_blacklist,
+        "observerIATAWhitelist": config.filters.observer_regions,
+        "nodeBlacklist": config.filters.node_blacklist,
         "validateSignatures": config.validate_signatures,
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),

@@ -12,7 +12,7 @@ use super::nearest::nearest;
 use super::own::Machine;
 use super::search::Written;
 use super::tree::{At, Dialect, Node};
-use super::{Config, ContentHash, channels, listeners, node_keys, sources, unbuilt};
+use super::{Config, ContentHash, channels, filters, listeners, node_keys, sources, unbuilt};
 
 /// CoreScope's default, relative to the working directory.
 const DB_PATH: &str = "data/meshcore.db";
@@ -67,6 +67,7 @@ impl Judge<'_> {
         if broker.listeners.is_empty() && sources.is_empty() {
             self.notes.push("no listener and no source: nothing comes in".into());
         }
+        let filters = filters::judge(&mut self)?;
         unbuilt::judge(&mut self)?;
         let ingest = self.ingest()?;
         let interval = self.whole(
@@ -83,6 +84,7 @@ impl Judge<'_> {
             node_keys,
             hash_regions: hash_regions(file),
             validate_signatures: file.validate_signatures.unwrap_or(true),
+            filters,
             ingest,
             commit_interval: Duration::from_millis(interval.unsigned_abs()),
             node_retention: node_retention(file),

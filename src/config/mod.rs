@@ -20,6 +20,7 @@ mod channels;
 pub mod env;
 mod error;
 mod file;
+mod filters;
 mod judge;
 mod key_file;
 mod listeners;
@@ -40,6 +41,7 @@ mod url;
 
 pub use channels::ChannelKey;
 pub use error::Error;
+pub use filters::Filters;
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
 pub use sources::Source;
@@ -67,6 +69,8 @@ pub struct Config {
     pub hash_regions: Vec<String>,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
+    /// Who is left out.
+    pub filters: Filters,
     /// Bounds of what is received and not yet committed.
     pub ingest: Ingest,
     /// How long a record waits for company before its batch is committed.

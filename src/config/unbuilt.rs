@@ -92,9 +92,7 @@ fn lists(judge: &mut Judge<'_>) {
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
     let asked = [
-        ("observerBlacklist", some(&file.observer_blacklist), "every observer is taken"),
-        ("observerIATAWhitelist", some(&file.observer_iata_whitelist), "every region is taken"),
-        ("nodeBlacklist", hides && some(&file.node_blacklist), "nothing is hidden"),
+        ("nodeBlacklist", hides && some(&file.node_blacklist), "there is no page to hide nodes on"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
         ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
         ("broker.allowTopics", topics, "only meshcore/ is served"),

@@ -8,6 +8,7 @@
 //! | which message becomes what | `recorder.rs` |
 //! | what a row holds | [`rows`](Record) |
 //! | CoreScope's JSON of a payload | [`decoded`](Decoded) |
+//! | whose messages are taken | [`Observers`] |
 //! | how packets of our own nodes are opened | [`Opener`] |
 //! | all that can be told about one packet, without a message | [`Reading`] |
 //! | why a message becomes no record | `refusal.rs`, [`crate::packet::Error`], [`crate::envelope::Unread`] |
@@ -16,6 +17,7 @@ mod advert;
 mod companion;
 mod decoded;
 mod inside;
+mod observers;
 mod opener;
 mod reading;
 mod recorder;
@@ -27,6 +29,7 @@ mod verdicts;
 
 pub use decoded::Decoded;
 pub use inside::Inside;
+pub use observers::Observers;
 pub use opener::Opener;
 pub use reading::{Reading, signature_is_good};
 pub use recorder::{Recorder, Unrecorded};

@@ -34,8 +34,8 @@ pub struct Unrecorded {
     pub reason: &'static str,
     /// The reason in words, with numbers, for the log; free of control characters.
     pub detail: String,
-    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], a region that is
-    /// filtered out): counted, not logged. False for bad input.
+    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], an observer or a
+    /// region that is filtered out): counted, not logged. False for bad input.
     pub noise: bool,
 }
 
@@ -81,6 +81,7 @@ impl Recorder {
     }
 
     fn rows(&mut self, message: &Message) -> Result<Rows, Refusal> {
+        self.rules.observers.admit(&message.topic)?;
         let source = self.rules.of(&message.origin);
         let region = source.and_then(|s| s.region.as_deref());
         let envelope = envelope::read(message, region)?;

@@ -5,7 +5,7 @@
 //! | the message ([`Unread`]) | `not_json`, `no_raw`, `unknown_topic`, … |
 //! | the hex ([`HexError`]) | `bad_hex`, `odd_hex` |
 //! | the packet ([`Error`]) | `packet_too_short`, `transport_codes_missing`, `path_length_missing`, `hash_size_reserved`, `path_too_long`, `path_truncated`, `payload_too_long` |
-//! | the rules, here | `iata_filtered`, `advert_key_zero`, `advert_invalid_position` |
+//! | the rules, here | `observer_blacklisted`, `observer_region_unlisted`, `iata_filtered`, `advert_key_zero`, `advert_invalid_position` |
 
 use crate::envelope::Unread;
 use crate::packet::{Error, HexError};
@@ -21,6 +21,10 @@ pub(super) struct Refusal {
     pub noise: bool,
 }
 
+/// The observer is in `observerBlacklist`.
+pub(super) const OBSERVER_BLACKLISTED: &str = "observer_blacklisted";
+/// The topic's region is not in `observerIATAWhitelist`.
+pub(super) const OBSERVER_REGION_UNLISTED: &str = "observer_region_unlisted";
 /// The topic's region is not one that the source's `iataFilter` names.
 pub(super) const IATA_FILTERED: &str = "iata_filtered";
 /// An advert of the key 00…00.

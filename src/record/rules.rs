@@ -1,5 +1,6 @@
 //! What decides how messages become records.
 
+use super::observers::Observers;
 use crate::crypto::channel::Keyring;
 use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
@@ -22,6 +23,8 @@ pub struct Rules {
     pub formula: Formula,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
+    /// Whose messages are taken.
+    pub observers: Observers,
     /// What is special about a source, by its name.
     pub sources: HashMap<Arc<str>, SourceRules>,
 }

@@ -82,6 +82,7 @@ fn options(dir: &Path) -> Options {
         path: dir.join("meshcore.db"),
         commit_interval: Duration::from_millis(20),
         node_retention: Duration::from_secs(7 * 86_400),
+        observer_blacklist: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
 mod batch;
+mod blacklist;
 mod book;
 mod checkpoint;
 mod fault;
@@ -52,6 +53,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// Nodes that were not heard for so long move to `inactive_nodes`, looked at hourly.
     pub node_retention: Duration,
+    /// Observers of which nothing is taken: marked inactive at the start, whatever the case.
+    pub observer_blacklist: Vec<String>,
 }
 
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the
@@ -99,6 +102,13 @@ pub fn start(
     counters: Arc<Counters>,
 ) -> Result<(Sink, Writer), OpenError> {
     let opened = open::open(&options.path)?;
+    match blacklist::mark_inactive(&opened.conn, &options.observer_blacklist) {
+        Ok(0) => {}
+        Ok(marked) => tracing::info!("marked {marked} blacklisted observers inactive"),
+        Err(error) => tracing::warn!(
+            "blacklisted observers are not marked inactive before the next start: {error}"
+        ),
+    }
     launch(opened, options, clock, counters)
 }
 

@@ -296,7 +296,7 @@ fn node_days_that_are_not_positive_mean_seven() {
 #[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
-        "observerBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
+        "nodeBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
          [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
@@ -306,7 +306,7 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         config.notes,
         [
             "walMaxMB: not built yet, the built-in limit holds",
-            "observerBlacklist: not built yet, every observer is taken",
+            "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "broker.strict: not built yet, a forbidden publish is counted and ignored",
             "retention.metricsDays: not built yet, only nodes age",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",

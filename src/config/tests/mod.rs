@@ -10,6 +10,7 @@ use super::*;
 
 mod bad_files;
 mod corescope;
+mod filters;
 mod good_files;
 mod node_keys;
 

@@ -1,4 +1,7 @@
-use super::super::refusal::{ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO};
+use super::super::observers::Observers;
+use super::super::refusal::{
+    ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, OBSERVER_BLACKLISTED, OBSERVER_REGION_UNLISTED,
+};
 use super::*;
 use crate::crypto::scope::Regions;
 use crate::message::{Origin, OriginKind, Receipt};
@@ -207,6 +210,39 @@ fn the_filter_is_for_packets_and_companions_and_never_for_a_status() {
     assert!(outcome(&TOPIC.replace("SJC", "SFO"), json!({ "raw": PUBLIC })).is_ok());
     assert!(outcome("meshcore", json!({ "raw": PUBLIC })).is_ok());
     assert!(outcome(&TOPIC.replace("packets", "status"), json!({ "model": "x" })).is_ok());
+}
+
+#[test]
+fn a_filtered_observer_is_not_even_read_and_its_status_is_none_either() {
+    let observers = Observers::new([KEY], ["SJC"]);
+    let mut recorder = Recorder::new(Rules { observers, ..Rules::default() });
+    let mut outcome = |topic: &str, payload: Value| {
+        recorder.record(message(topic, &payload)).map_err(|e| (e.reason, e.noise)).err()
+    };
+    let listed = Some((OBSERVER_BLACKLISTED, true));
+    assert_eq!(outcome(TOPIC, json!({ "raw": PUBLIC })), listed);
+    assert_eq!(outcome(&TOPIC.replace("packets", "status"), json!({ "model": "x" })), listed);
+    // What it says may be any rubbish: nobody hears of it.
+    assert_eq!(outcome(TOPIC, json!("rubbish")), listed);
+    let (other, text) = ("meshcore/SJC/OTHER/packets", json!({ "text": "A: hi" }));
+    assert_eq!(outcome(other, json!({ "raw": PUBLIC })), None);
+    let unlisted = Some((OBSERVER_REGION_UNLISTED, true));
+    assert_eq!(outcome(&other.replace("SJC", "LAX"), json!({ "raw": PUBLIC })), unlisted);
+    assert_eq!(outcome("meshcore/LAX/OTHER/status", json!({ "model": "x" })), unlisted);
+    assert_eq!(outcome("meshcore/message/channel/0", text), unlisted);
+}
+
+#[test]
+fn the_payloads_region_names_the_observers_and_the_topics_decides_whether_it_is_taken() {
+    let observers = Observers::new([], ["SJC"]);
+    let mut recorder = Recorder::new(Rules { observers, ..Rules::default() });
+    let payload = json!({ "raw": PUBLIC, "region": "lax" });
+    let record = recorder.record(message(TOPIC, &payload)).unwrap();
+    assert_eq!(record.observer.unwrap().iata.as_deref(), Some("LAX"));
+    let payload = json!({ "raw": PUBLIC, "region": "SJC" });
+    let elsewhere = TOPIC.replace("SJC", "LAX");
+    let unrecorded = recorder.record(message(&elsewhere, &payload)).unwrap_err();
+    assert_eq!(unrecorded.reason, OBSERVER_REGION_UNLISTED);
 }
 
 #[test]
