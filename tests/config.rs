@@ -67,9 +67,13 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
 #[test]
 fn check_says_who_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "observerBlacklist = ['Roof']\nobserverIATAWhitelist = ['sjc', 'SFO']\n";
+    let text = "observerBlacklist = ['Roof']\nobserverIATAWhitelist = ['sjc', 'SFO']\n\
+                [geo_filter]\npolygon = [[1, 2], [3, 4], [5, 0.5]]\nbufferKm = 20\n";
     let printed = check(dir.path(), "broker.toml", text, false).unwrap();
     let told = "observers all but 1 that are blacklisted, of regions SJC SFO only\n";
+    assert!(printed.contains(told), "{printed}");
+    let told = "home      a polygon of 3 corners and 20 km around it; adverts from elsewhere are stored \
+                and flagged\n";
     assert!(printed.contains(told), "{printed}");
     let printed = check(dir.path(), "broker.toml", text, true).unwrap();
     let object: Value = serde_json::from_str(&printed).unwrap();

@@ -183,6 +183,7 @@ fn advert(number: u64, key: &str, second: i64) -> Record {
         battery_mv: None,
         temperature_c: None,
         default_scope: None,
+        foreign: None,
     });
     record
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::app;
-use crate::config::{ChannelKey, Config, Source};
+use crate::config::{Area, ChannelKey, Config, Home, Source};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -85,6 +85,9 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
             false => "kept whatever the signature".into(),
         },
     ));
+    if let Some(home) = &config.filters.home {
+        lines.push(("home", home_in_words(home)));
+    }
     let node = |node| ("node key", format!("{node}, whose private messages are opened and stored"));
     lines.extend(nodes.iter().map(node));
     lines.push(("limits", limits_in_words(config)));
@@ -126,6 +129,20 @@ fn channels_in_words(config: &Config) -> String {
 
 fn hashtags(config: &Config) -> usize {
     config.channel_keys.iter().filter(|key| matches!(key, ChannelKey::Hashtag(_))).count()
+}
+
+/// The area that is at home.
+fn home_in_words(home: &Home) -> String {
+    let area = match &home.area {
+        Area::Polygon { corners, buffer_km } => {
+            format!("a polygon of {} corners and {buffer_km} km around it", corners.len())
+        }
+        Area::Box { lat: [south, north], lon: [west, east] } => {
+            format!("{south} to {north} north, {west} to {east} east")
+        }
+    };
+    let fate = if home.drop_foreign { "not stored" } else { "stored and flagged" };
+    format!("{area}; adverts from elsewhere are {fate}")
 }
 
 /// Whose messages are taken.
@@ -194,6 +211,7 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "observerBlacklist": config.filters.observer_blacklist,
         "observerIATAWhitelist": config.filters.observer_regions,
         "nodeBlacklist": config.filters.node_blacklist,
+        "home": config.filters.home.as_ref().map(home_in_words),
         "validateSignatures": config.validate_signatures,
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),

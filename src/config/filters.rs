@@ -1,6 +1,7 @@
 //! Who is left out.
 
 use super::error::Error;
+use super::home::{self, Home};
 use super::judge::{Blame, Judge};
 use super::tree::At;
 
@@ -14,18 +15,22 @@ pub struct Filters {
     /// Nodes that are not to be shown (`nodeBlacklist`), in lower case. They are stored like any
     /// other, as with CoreScope, whose ingestor does not know this list: what hides is the page.
     pub node_blacklist: Vec<String>,
+    /// The area that is at home; `None`: everywhere.
+    pub home: Option<Home>,
 }
 
 /// Hex digits of a public key.
 const KEY_DIGITS: usize = 64;
 
 pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Filters, Error> {
+    let home = home::judge(judge)?;
     let file = &judge.written.file;
     let lower = |text: &str| text.to_lowercase();
     let filters = Filters {
         observer_blacklist: list(file.observer_blacklist.as_deref(), lower),
         observer_regions: list(file.observer_iata_whitelist.as_deref(), str::to_uppercase),
         node_blacklist: list(file.node_blacklist.as_deref(), lower),
+        home,
     };
     cut_keys(judge, "observerBlacklist", file.observer_blacklist.as_deref())?;
     cut_keys(judge, "nodeBlacklist", file.node_blacklist.as_deref())?;

@@ -1,7 +1,7 @@
 //! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
 
 use super::error::Error;
-use super::file::{GeoFilter, Upkeep};
+use super::file::Upkeep;
 use super::judge::Judge;
 use super::listeners;
 use super::tree::{At, Dialect};
@@ -11,9 +11,6 @@ const WEB_BIND: &str = "0.0.0.0:8080";
 
 /// Judges the values and notes what has no effect.
 pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
-    let mode = judge.written.file.foreign_adverts.as_ref().and_then(|it| it.mode.as_deref());
-    let at = At::key("foreignAdverts").then("mode");
-    judge.word(&at, mode, &[("flag", ()), ("drop", ())], ())?;
     web(judge)?;
     settings(judge);
     lists(judge);
@@ -64,14 +61,12 @@ fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
 /// Settings that each stand alone; one that asks for what happens anyway is not noted.
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let area = file.geo_filter.as_ref().is_some_and(|area| *area != GeoFilter::default());
     let asks = |db: &Upkeep| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some();
     let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
     let asked = [
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
         ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
         ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
-        ("geo_filter", area, "adverts from everywhere are taken"),
         ("clientRxCoverage", coverage, "no coverage reports are taken"),
         (
             "neighborEdgesMaxAgeDays",

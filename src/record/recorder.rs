@@ -112,6 +112,9 @@ impl Recorder {
         if reading.signature_valid() == Some(false) {
             return Ok(dropped(&reading, heard));
         }
+        if let Some(advert) = reading.advert() {
+            advert::admit(advert, rules.home.as_ref())?;
+        }
         if let Some(opener) = opener {
             opener.take(&reading.packet, &mut reading.inside);
         }
@@ -179,7 +182,9 @@ fn packet_row(reading: &Reading<'_>, rules: &Rules, heard: Heard) -> PacketRow {
         rssi_dbm: heard.rssi_dbm,
         score: heard.score,
         direction: heard.direction,
-        node: reading.advert().and_then(|advert| advert::node(advert, default_scope)),
+        node: reading
+            .advert()
+            .and_then(|advert| advert::node(advert, default_scope, rules.home.as_ref())),
     }
 }
 

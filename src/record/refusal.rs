@@ -5,7 +5,7 @@
 //! | the message ([`Unread`]) | `not_json`, `no_raw`, `unknown_topic`, … |
 //! | the hex ([`HexError`]) | `bad_hex`, `odd_hex` |
 //! | the packet ([`Error`]) | `packet_too_short`, `transport_codes_missing`, `path_length_missing`, `hash_size_reserved`, `path_too_long`, `path_truncated`, `payload_too_long` |
-//! | the rules, here | `observer_blacklisted`, `observer_region_unlisted`, `iata_filtered`, `advert_key_zero`, `advert_invalid_position` |
+//! | the rules, here | `observer_blacklisted`, `observer_region_unlisted`, `iata_filtered`, `advert_key_zero`, `advert_invalid_position`, `advert_foreign` |
 
 use crate::envelope::Unread;
 use crate::packet::{Error, HexError};
@@ -31,6 +31,8 @@ pub(super) const IATA_FILTERED: &str = "iata_filtered";
 pub(super) const ADVERT_KEY_ZERO: &str = "advert_key_zero";
 /// An advert from beyond a pole or the date line.
 pub(super) const ADVERT_INVALID_POSITION: &str = "advert_invalid_position";
+/// An advert from outside of the area that is at home, where those are dropped.
+pub(super) const ADVERT_FOREIGN: &str = "advert_foreign";
 
 impl Refusal {
     /// Control characters in `detail`, which may quote strangers, become `?` (CoreScope #1540).

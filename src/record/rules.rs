@@ -1,5 +1,6 @@
 //! What decides how messages become records.
 
+use super::area::Home;
 use super::observers::Observers;
 use crate::crypto::channel::Keyring;
 use crate::crypto::peer::NodeKey;
@@ -23,6 +24,8 @@ pub struct Rules {
     pub formula: Formula,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
+    /// The area that is at home; `None`: everywhere.
+    pub home: Option<Home>,
     /// Whose messages are taken.
     pub observers: Observers,
     /// What is special about a source, by its name.

@@ -337,6 +337,23 @@ fn a_scope_reaches_the_node_and_its_inactive_row_and_stays() {
 }
 
 #[test]
+fn a_node_is_foreign_while_its_last_known_position_is() {
+    let mut bed = Bed::new();
+    let from = |number, foreign| with(advert(number, "k1", 0), |r| node(r).foreign = foreign);
+    for (number, foreign, flag) in
+        [(1, None, 0), (2, Some(true), 1), (3, None, 1), (4, Some(false), 0), (5, None, 0)]
+    {
+        bed.store([from(number, foreign)]);
+        assert_eq!(bed.one::<i64>("SELECT foreign_advert FROM nodes"), flag, "{number}");
+    }
+    // Within one batch, and for a node that is new.
+    let new = |number, foreign| with(advert(number, "k2", 0), |r| node(r).foreign = foreign);
+    bed.store([new(6, Some(true)), new(7, None)]);
+    let flag = "SELECT foreign_advert FROM nodes WHERE public_key = 'k2'";
+    assert_eq!(bed.one::<i64>(flag), 1);
+}
+
+#[test]
 fn nodes_that_were_not_heard_for_a_week_move_with_all_their_columns() {
     let mut bed = Bed::new();
     let names = |n: u64| format!("key{n:04}");

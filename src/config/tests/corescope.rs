@@ -46,7 +46,6 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
         config.notes,
         [
             "source lincomatic: mqtts is not built yet, mqtt.example:8883 is not connected",
-            "geo_filter: not built yet, adverts from everywhere are taken",
             "retention.packetDays: not built yet, only nodes age",
         ]
     );

@@ -33,3 +33,60 @@ fn a_key_that_was_copied_in_part_is_an_error_and_a_note_in_corescopes_file() {
         assert_eq!(config.notes, [format!("{key}[0]: has 16 hex digits; give all 64 of the key")]);
     }
 }
+
+#[test]
+fn home_is_a_polygon_or_else_a_box_or_else_everywhere() {
+    let home = |text: &str| toml(text).unwrap().filters.home;
+    let corners = vec![[1.0, 2.0], [3.5, 4.0], [5.0, -6.0]];
+    let polygon = "[geo_filter]\npolygon = [[1, 2], [3.5, 4], [5, -6]]\n";
+    let bounds = "latMin = 1\nlatMax = 2.5\nlonMin = -3\nlonMax = 4\n";
+    let area = Area::Polygon { corners: corners.clone(), buffer_km: 0.0 };
+    assert_eq!(home(polygon), Some(Home { area, drop_foreign: false }));
+    let area = Area::Polygon { corners, buffer_km: 20.0 };
+    let text = format!("{polygon}{bounds}bufferKm = 20\n[foreignAdverts]\nmode = 'drop'");
+    assert_eq!(home(&text), Some(Home { area, drop_foreign: true }));
+    let area = Area::Box { lat: [1.0, 2.5], lon: [-3.0, 4.0] };
+    assert_eq!(home(&format!("[geo_filter]\n{bounds}")), Some(Home { area, drop_foreign: false }));
+    for text in
+        ["", "[geo_filter]", "[geo_filter]\npolygon = []", "[foreignAdverts]\nmode = 'drop'"]
+    {
+        assert_eq!(home(text), None, "{text}");
+    }
+}
+
+#[test]
+fn an_area_that_is_none_is_an_error_and_in_corescopes_file_a_note() {
+    let no_area = "geo_filter: is no area, so that everywhere is home; give a polygon, or all of \
+                   latMin, latMax, lonMin and lonMax";
+    for (key, value, what) in [
+        (
+            "polygon",
+            "[[1, 2], [3, 4]]",
+            "geo_filter.polygon: has 2 corners and encloses nothing; give 3 or more",
+        ),
+        (
+            "polygon",
+            "[[1, 2], [100, 4], [5, 6]]",
+            "geo_filter.polygon[1]: is no place; write [degrees north, degrees east]",
+        ),
+        (
+            "polygon",
+            "[[1, 2], [3, 4], [5]]",
+            "geo_filter.polygon[2]: is no place; write [degrees north, degrees east]",
+        ),
+        ("latMin", "1", no_area),
+        ("bufferKm", "1", no_area),
+        ("bufferKm", "-1", "geo_filter.bufferKm: -1 is no margin; use kilometres, 0 or more"),
+    ] {
+        let error = line(toml(&format!("[geo_filter]\n{key} = {value}")));
+        assert!(error.ends_with(what), "{error}");
+        let config = json(&format!(r#"{{"geo_filter": {{"{key}": {value}}}}}"#)).unwrap();
+        assert_eq!(config.notes.first().map(String::as_str), Some(what));
+    }
+    let text = "[geo_filter]\nlatMin = 2\nlatMax = 1\nlonMin = 3\nlonMax = 4";
+    assert_eq!(
+        line(toml(text)),
+        "broker.toml:1: geo_filter: has 2 to 1 north and 3 to 4 east, where nothing is; give the \
+         smaller number as min"
+    );
+}
