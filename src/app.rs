@@ -65,7 +65,7 @@ impl Pipeline {
         let options = store::Options {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
-            node_retention: config.node_retention,
+            retention: config.retention.clone(),
             observer_blacklist: config.filters.observer_blacklist.clone(),
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;

@@ -46,8 +46,9 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
              channels  Public, 1 by name, 1 by key\n\
              regions   sjc europe\n\
              adverts   dropped if the signature is wrong\n\
-             limits    50000 messages or 16 MiB received and not yet stored, a commit every 500 ms, \
-             nodes for 7 days\n\
+             limits    50000 messages or 16 MiB received and not yet stored, a commit every 500 ms\n\
+             kept      packets for ever, nodes for 7 days, observers for 14 days, metrics and \
+             dropped packets for 30 days, neighbours for 5 days, coverage reports for ever\n\
              note      web: not built yet, nothing listens on 0.0.0.0:8080\n"
         )
     );
@@ -143,8 +144,8 @@ fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
     // The key file lies beside the config file: 296 names, two hashtags, one key by hand.
     assert_eq!(config.channel_keys.len(), 299);
     assert_eq!(config.channel_keys.last().unwrap().name(), "public");
-    assert_eq!(config.node_retention.as_secs(), 3650 * 86_400);
-    assert_eq!(config.notes, ["retention.metricsDays: not built yet, only nodes age"]);
+    assert_eq!(config.retention.nodes.as_secs(), 3650 * 86_400);
+    assert_eq!(config.notes, [""; 0]);
 }
 
 #[test]

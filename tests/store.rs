@@ -115,7 +115,7 @@ fn options(path: &Path) -> Options {
     Options {
         path: path.to_owned(),
         commit_interval: Duration::from_millis(2),
-        node_retention: Duration::from_secs(7 * 86_400),
+        retention: meshbox::config::Retention::default(),
         observer_blacklist: Vec::new(),
     }
 }

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::app;
-use crate::config::{Area, ChannelKey, Config, Home, Source};
+use crate::config::{Area, ChannelKey, Config, Home, Retention, Source};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -91,6 +92,7 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     let node = |node| ("node key", format!("{node}, whose private messages are opened and stored"));
     lines.extend(nodes.iter().map(node));
     lines.push(("limits", limits_in_words(config)));
+    lines.push(("kept", kept_in_words(&config.retention)));
     lines.extend(config.notes.iter().map(|note| ("note", note.clone())));
     lines.iter().map(|(what, text)| format!("{what:<9} {text}\n")).collect()
 }
@@ -160,11 +162,10 @@ fn observers_in_words(config: &Config) -> String {
 
 fn limits_in_words(config: &Config) -> String {
     format!(
-        "{} messages or {} MiB received and not yet stored, a commit every {} ms, nodes for {} days",
+        "{} messages or {} MiB received and not yet stored, a commit every {} ms",
         config.ingest.messages,
         mib(config),
-        config.commit_interval.as_millis(),
-        days(config)
+        config.commit_interval.as_millis()
     )
 }
 
@@ -172,8 +173,28 @@ fn mib(config: &Config) -> usize {
     config.ingest.bytes / (1024 * 1024)
 }
 
-fn days(config: &Config) -> u64 {
-    config.node_retention.as_secs() / (24 * 60 * 60)
+/// How long, in days.
+fn kept_in_words(keep: &Retention) -> String {
+    let ever = |age: Option<Duration>| match age {
+        Some(age) => format!("for {} days", days(age)),
+        None => "for ever".to_owned(),
+    };
+    let size = keep.max_db_bytes.map(|bytes| format!(" or {} MiB", bytes / (1024 * 1024)));
+    format!(
+        "packets {}{}, nodes {}, observers {}, metrics and dropped packets {}, neighbours {}, \
+         coverage reports {}",
+        ever(keep.packets),
+        size.unwrap_or_default(),
+        ever(Some(keep.nodes)),
+        ever(keep.observers),
+        ever(Some(keep.metrics)),
+        ever(Some(keep.neighbor_edges)),
+        ever(keep.client_receptions)
+    )
+}
+
+fn days(age: Duration) -> u64 {
+    age.as_secs() / (24 * 60 * 60)
 }
 
 fn list_or(list: &[String], none: &str) -> String {
@@ -216,7 +237,13 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),
         "commitIntervalMs": u64::try_from(config.commit_interval.as_millis()).unwrap_or(u64::MAX),
-        "nodeDays": days(config),
+        "nodeDays": days(config.retention.nodes),
+        "observerDays": config.retention.observers.map(days),
+        "metricsDays": days(config.retention.metrics),
+        "packetDays": config.retention.packets.map(days),
+        "clientRxDays": config.retention.client_receptions.map(days),
+        "neighborEdgesMaxAgeDays": days(config.retention.neighbor_edges),
+        "maxDbMB": config.retention.max_db_bytes.map(|bytes| bytes / (1024 * 1024)),
         "notes": config.notes,
     })
 }

@@ -30,6 +30,7 @@ mod node_keys;
 mod own;
 mod parse;
 mod read;
+mod retention;
 mod search;
 pub mod secret;
 mod sources;
@@ -46,6 +47,7 @@ pub use filters::Filters;
 pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
+pub use retention::Retention;
 pub use sources::Source;
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
@@ -77,8 +79,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
-    /// Nodes that were not heard for so long move to `inactive_nodes`.
-    pub node_retention: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
     /// Our own broker.
     pub broker: Broker,
     /// External brokers to take in.

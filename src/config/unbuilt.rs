@@ -1,7 +1,6 @@
 //! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
 
 use super::error::Error;
-use super::file::Upkeep;
 use super::judge::Judge;
 use super::listeners;
 use super::tree::{At, Dialect};
@@ -14,9 +13,6 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
     web(judge)?;
     settings(judge);
     lists(judge);
-    for key in retention(judge) {
-        judge.notes.push(format!("retention.{key}: not built yet, only nodes age"));
-    }
     let file = &judge.written.file;
     let uplinks = file.uplinks.iter().flatten().enumerate().map(|(index, uplink)| {
         let preset = uplink.preset.as_deref().unwrap_or("no preset");
@@ -44,35 +40,14 @@ fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The keys of `retention` that ask for something, besides `nodeDays`.
-fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
-    let Some(written) = &judge.written.file.retention else { return Vec::new() };
-    let above = |days: Option<i64>, off: i64| days.is_some_and(|days| days > off);
-    let asked = [
-        ("observerDays", above(written.observer_days, -1)),
-        ("metricsDays", written.metrics_days.is_some()),
-        ("packetDays", above(written.packet_days, 0)),
-        ("clientRxDays", above(written.client_rx_days, 0)),
-        ("maxDbMB", above(written.max_db_mb, 0)),
-    ];
-    asked.into_iter().filter(|(_, asked)| *asked).map(|(key, _)| key).collect()
-}
-
 /// Settings that each stand alone; one that asks for what happens anyway is not noted.
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let asks = |db: &Upkeep| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some();
     let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
     let asked = [
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
-        ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
         ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),
         ("clientRxCoverage", coverage, "no coverage reports are taken"),
-        (
-            "neighborEdgesMaxAgeDays",
-            file.neighbor_edges_max_age_days.is_some(),
-            "no neighbour edges are kept",
-        ),
     ];
     note(judge, &asked);
 }

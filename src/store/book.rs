@@ -2,7 +2,7 @@
 //! that the hot path reads nothing.
 
 use super::fault::Fault;
-use super::packet::Transmission;
+use super::packet::{self, Transmission};
 use super::recent::Recent;
 use super::stamp::Stamps;
 use super::statements::Statements;
@@ -156,6 +156,13 @@ impl<'c> Book<'c> {
         self.observers.clear();
         self.odd = None;
         self.tally.clear();
+    }
+
+    /// Forgets a transmission whose row is gone.
+    pub(super) fn forget_packet(&mut self, hash: &str) {
+        if let Some(key) = packet::key(hash) {
+            self.transmissions.remove(&key);
+        }
     }
 
     /// Keeps a message that could not be stored.

@@ -81,7 +81,7 @@ fn options(dir: &Path) -> Options {
     Options {
         path: dir.join("meshcore.db"),
         commit_interval: Duration::from_millis(20),
-        node_retention: Duration::from_secs(7 * 86_400),
+        retention: crate::config::Retention::default(),
         observer_blacklist: Vec::new(),
     }
 }

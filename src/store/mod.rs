@@ -35,6 +35,7 @@ pub use open::OpenError;
 pub use shared::Pulse;
 
 use crate::clock::Clock;
+use crate::config::Retention;
 use crate::counters::Counters;
 use crate::record::Record;
 use shared::Shared;
@@ -51,8 +52,8 @@ pub struct Options {
     pub path: PathBuf,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
-    /// Nodes that were not heard for so long move to `inactive_nodes`, looked at hourly.
-    pub node_retention: Duration,
+    /// How long things are kept; looked at hourly.
+    pub retention: Retention,
     /// Observers of which nothing is taken: marked inactive at the start, whatever the case.
     pub observer_blacklist: Vec<String>,
 }
@@ -108,6 +109,16 @@ pub fn start(
         Err(error) => tracing::warn!(
             "blacklisted observers are not marked inactive before the next start: {error}"
         ),
+    }
+    if options.retention.vacuum_on_startup {
+        tracing::info!("vacuumOnStartup: looking whether to rewrite {}", options.path.display());
+        match retention::vacuum::whole(&opened.conn) {
+            Ok(true) => tracing::info!("the file is rewritten"),
+            Ok(false) => tracing::info!("there is little to gain: the file stays as it is"),
+            Err(error) => {
+                tracing::warn!("the file could not be rewritten and stays as it is: {error}")
+            }
+        }
     }
     launch(opened, options, clock, counters)
 }

@@ -90,3 +90,49 @@ fn an_area_that_is_none_is_an_error_and_in_corescopes_file_a_note() {
          smaller number as min"
     );
 }
+
+#[test]
+fn days_that_are_not_positive_mean_the_default_or_never() {
+    let keep = |text: &str| toml(text).unwrap().retention;
+    let age = |days: u64| Duration::from_secs(days * 86_400);
+    let default = Retention::default();
+    assert_eq!(keep(""), default);
+    for days in [-5, -1, 0] {
+        let text = format!(
+            "neighborEdgesMaxAgeDays = {days}\n[retention]\nmetricsDays = {days}\n\
+             packetDays = {days}\nclientRxDays = {days}\nnodeDays = {days}"
+        );
+        assert_eq!(keep(&text), default, "{days}");
+    }
+    let observers = |days: i64| keep(&format!("[retention]\nobserverDays = {days}")).observers;
+    assert_eq!((observers(-1), observers(0), observers(3)), (None, Some(age(14)), Some(age(3))));
+    let text = "neighborEdgesMaxAgeDays = 1\n[retention]\nmetricsDays = 2\npacketDays = 3\n\
+                clientRxDays = 4\nmaxDbMB = 5\n[db]\nvacuumOnStartup = true\n\
+                incrementalVacuumPages = 6";
+    let expected = Retention {
+        neighbor_edges: age(1),
+        metrics: age(2),
+        packets: Some(age(3)),
+        client_receptions: Some(age(4)),
+        max_db_bytes: Some(5 << 20),
+        vacuum_on_startup: true,
+        vacuum_pages: 6,
+        ..default.clone()
+    };
+    assert_eq!(keep(text), expected);
+    let config = json(r#"{"db": {"incrementalVacuumPages": 0}, "retention": {"packetDays": 7}}"#);
+    let expected = Retention { packets: Some(age(7)), ..default };
+    assert_eq!(config.unwrap().retention, expected);
+}
+
+#[test]
+fn sizes_out_of_range_are_errors() {
+    assert_eq!(
+        line(toml("[retention]\nmaxDbMB = -1")),
+        "broker.toml:2: retention.maxDbMB: -1 is no size; use 1 to 16777216, or 0 for none"
+    );
+    assert_eq!(
+        line(toml("[db]\nincrementalVacuumPages = 0")),
+        "broker.toml:2: db.incrementalVacuumPages: 0 is out of range; use 1 to 1048576"
+    );
+}

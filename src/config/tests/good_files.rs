@@ -289,7 +289,7 @@ fn a_key_file_beside_the_config_file_is_read_without_being_named() {
 fn node_days_that_are_not_positive_mean_seven() {
     for (days, kept) in [("-1", 7), ("0", 7), ("1", 1), ("3650", 3650), ("99999999", 36_500)] {
         let config = toml(&format!("[retention]\nnodeDays = {days}")).unwrap();
-        assert_eq!(config.node_retention, Duration::from_secs(kept * 86_400), "{days}");
+        assert_eq!(config.retention.nodes, Duration::from_secs(kept * 86_400), "{days}");
     }
 }
 
@@ -308,7 +308,6 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
             "walMaxMB: not built yet, the built-in limit holds",
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "broker.strict: not built yet, a forbidden publish is counted and ignored",
-            "retention.metricsDays: not built yet, only nodes age",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );
