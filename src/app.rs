@@ -21,7 +21,7 @@ use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
-use crate::record::{Recorder, Rules, SourceRules};
+use crate::record::{Area, Home, Observers, Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
@@ -70,8 +70,9 @@ impl Pipeline {
         let options = store::Options {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
-            node_retention: config.node_retention,
             sample_interval: config.sample_interval,
+            retention: config.retention.clone(),
+            observer_blacklist: config.filters.observer_blacklist.clone(),
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
         let Ingest { messages, bytes } = config.ingest;
@@ -114,6 +115,7 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             SourceRules { iata_filter: source.iata_filter.clone(), region: source.region.clone() };
         (Arc::from(source.name.as_str()), rules)
     });
+    let filters = &config.filters;
     Ok(Rules {
         keyring: Keyring::new(keys)?,
         node_keys: node_keys(&config.node_keys)?,
@@ -123,8 +125,21 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             ContentHash::CoreScope202604 => Formula::CoreScope202604,
         },
         validate_signatures: config.validate_signatures,
+        home: filters.home.as_ref().map(home),
+        observers: Observers::new(&filters.observer_blacklist, &filters.observer_regions),
         sources: sources.collect(),
     })
+}
+
+/// What is at home, for the record room.
+fn home(home: &config::Home) -> Home {
+    let area = match &home.area {
+        config::Area::Polygon { corners, buffer_km } => {
+            Area::Polygon { corners: corners.clone(), buffer_km: *buffer_km }
+        }
+        config::Area::Box { lat, lon } => Area::Box { lat: *lat, lon: *lon },
+    };
+    Home { area, drop_foreign: home.drop_foreign }
 }
 
 /// How many nodes of the database are known from the start, where it matters to know any.

@@ -130,6 +130,10 @@ numbers! {
     records_committed: Counter,
     /// Nodes moved to `inactive_nodes`.
     nodes_retired: Counter,
+    /// Rows that left a table, or were marked, because of their age or of the file's size.
+    rows_pruned: Counter,
+    /// How often all tables were looked at for what is old.
+    retention_rounds: Counter,
     /// Messages received and not yet committed.
     queue_messages: Gauge,
     /// Their bytes.

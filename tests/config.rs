@@ -42,11 +42,13 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
              listener  mqtt tcp 127.0.0.1:1885, access local: this machine only\n\
              source    region mqtt://[2001:db8::1]:1883, as \"reader\" with a password, topics \
              meshcore/#, regions SJC, else SFO, persistent session\n\
+             observers all\n\
              channels  Public, 1 by name, 1 by key\n\
              regions   sjc europe\n\
              adverts   dropped if the signature is wrong\n\
-             limits    50000 messages or 16 MiB received and not yet stored, a commit every 500 ms, \
-             nodes for 7 days\n\
+             limits    50000 messages or 16 MiB received and not yet stored, a commit every 500 ms\n\
+             kept      packets for ever, nodes for 7 days, observers for 14 days, metrics and \
+             dropped packets for 30 days, neighbours for 5 days, coverage reports for ever\n\
              note      web: not built yet, nothing listens on 0.0.0.0:8080\n"
         )
     );
@@ -61,6 +63,23 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
     assert_eq!(object["listeners"][0]["access"], "local");
     assert_eq!(object["channels"]["byKey"], 1);
     assert_eq!(object["notes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn check_says_who_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "observerBlacklist = ['Roof']\nobserverIATAWhitelist = ['sjc', 'SFO']\n\
+                [geo_filter]\npolygon = [[1, 2], [3, 4], [5, 0.5]]\nbufferKm = 20\n";
+    let printed = check(dir.path(), "broker.toml", text, false).unwrap();
+    let told = "observers all but 1 that are blacklisted, of regions SJC SFO only\n";
+    assert!(printed.contains(told), "{printed}");
+    let told = "home      a polygon of 3 corners and 20 km around it; adverts from elsewhere are stored \
+                and flagged\n";
+    assert!(printed.contains(told), "{printed}");
+    let printed = check(dir.path(), "broker.toml", text, true).unwrap();
+    let object: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(object["observerBlacklist"], serde_json::json!(["roof"]));
+    assert_eq!(object["observerIATAWhitelist"], serde_json::json!(["SJC", "SFO"]));
 }
 
 #[test]
@@ -125,8 +144,8 @@ fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
     // The key file lies beside the config file: 296 names, two hashtags, one key by hand.
     assert_eq!(config.channel_keys.len(), 299);
     assert_eq!(config.channel_keys.last().unwrap().name(), "public");
-    assert_eq!(config.node_retention.as_secs(), 3650 * 86_400);
-    assert_eq!(config.notes, ["retention.metricsDays: not built yet, only nodes age"]);
+    assert_eq!(config.retention.nodes.as_secs(), 3650 * 86_400);
+    assert_eq!(config.notes, [""; 0]);
 }
 
 #[test]

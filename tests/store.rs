@@ -5,6 +5,7 @@ mod bench;
 mod derived;
 mod faults;
 mod files;
+mod leaving;
 mod neighbours;
 mod paths;
 mod splits;
@@ -62,16 +63,12 @@ impl Bed {
     }
 
     fn with_interval(path: &Path, commit_interval: Duration) -> Self {
-        Self::with(Options {
-            path: path.to_owned(),
-            commit_interval,
-            node_retention: Duration::from_secs(7 * 86_400),
-            sample_interval: Duration::from_secs(300),
-        })
+        Self::with_options(Options { commit_interval, ..options(path) }, START_MS)
     }
 
-    fn with(options: Options) -> Self {
-        let clock = Clock::by_hand(START_MS);
+    /// A store with these options, whose clock stands at `now_ms`.
+    fn with_options(options: Options, now_ms: i64) -> Self {
+        let clock = Clock::by_hand(now_ms);
         let counters = Arc::new(Counters::default());
         let path = options.path.clone();
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(&counters)).unwrap();
@@ -113,6 +110,16 @@ impl Bed {
 
     fn count(&self, table: &str) -> i64 {
         self.one(&format!("SELECT COUNT(*) FROM {table}"))
+    }
+}
+
+fn options(path: &Path) -> Options {
+    Options {
+        path: path.to_owned(),
+        commit_interval: Duration::from_millis(2),
+        sample_interval: Duration::from_secs(300),
+        retention: meshbox::config::Retention::default(),
+        observer_blacklist: Vec::new(),
     }
 }
 
@@ -179,6 +186,7 @@ fn advert(number: u64, key: &str, second: i64) -> Record {
         battery_mv: None,
         temperature_c: None,
         default_scope: None,
+        foreign: None,
     });
     record
 }

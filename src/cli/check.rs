@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::app;
-use crate::config::{ChannelKey, Config, Source};
+use crate::config::{Area, ChannelKey, Config, Home, Retention, Source};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -77,6 +78,7 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     if config.sources.is_empty() {
         lines.push(("source", "none".into()));
     }
+    lines.push(("observers", observers_in_words(config)));
     lines.push(("channels", channels_in_words(config)));
     lines.push(("regions", list_or(&config.hash_regions, "none")));
     lines.push((
@@ -86,9 +88,13 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
             false => "kept whatever the signature".into(),
         },
     ));
+    if let Some(home) = &config.filters.home {
+        lines.push(("home", home_in_words(home)));
+    }
     let node = |node| ("node key", format!("{node}, whose private messages are opened and stored"));
     lines.extend(nodes.iter().map(node));
     lines.push(("limits", limits_in_words(config)));
+    lines.push(("kept", kept_in_words(&config.retention)));
     lines.extend(config.notes.iter().map(|note| ("note", note.clone())));
     lines.iter().map(|(what, text)| format!("{what:<9} {text}\n")).collect()
 }
@@ -129,13 +135,39 @@ fn hashtags(config: &Config) -> usize {
     config.channel_keys.iter().filter(|key| matches!(key, ChannelKey::Hashtag(_))).count()
 }
 
+/// The area that is at home.
+fn home_in_words(home: &Home) -> String {
+    let area = match &home.area {
+        Area::Polygon { corners, buffer_km } => {
+            format!("a polygon of {} corners and {buffer_km} km around it", corners.len())
+        }
+        Area::Box { lat: [south, north], lon: [west, east] } => {
+            format!("{south} to {north} north, {west} to {east} east")
+        }
+    };
+    let fate = if home.drop_foreign { "not stored" } else { "stored and flagged" };
+    format!("{area}; adverts from elsewhere are {fate}")
+}
+
+/// Whose messages are taken.
+fn observers_in_words(config: &Config) -> String {
+    let filters = &config.filters;
+    let listed = match filters.observer_blacklist.len() {
+        0 => "all".to_owned(),
+        listed => format!("all but {listed} that are blacklisted"),
+    };
+    match list_or(&filters.observer_regions, "") {
+        regions if regions.is_empty() => listed,
+        regions => format!("{listed}, of regions {regions} only"),
+    }
+}
+
 fn limits_in_words(config: &Config) -> String {
     format!(
-        "{} messages or {} MiB received and not yet stored, a commit every {} ms, nodes for {} days",
+        "{} messages or {} MiB received and not yet stored, a commit every {} ms",
         config.ingest.messages,
         mib(config),
-        config.commit_interval.as_millis(),
-        days(config)
+        config.commit_interval.as_millis()
     )
 }
 
@@ -143,8 +175,28 @@ fn mib(config: &Config) -> usize {
     config.ingest.bytes / (1024 * 1024)
 }
 
-fn days(config: &Config) -> u64 {
-    config.node_retention.as_secs() / (24 * 60 * 60)
+/// How long, in days.
+fn kept_in_words(keep: &Retention) -> String {
+    let ever = |age: Option<Duration>| match age {
+        Some(age) => format!("for {} days", days(age)),
+        None => "for ever".to_owned(),
+    };
+    let size = keep.max_db_bytes.map(|bytes| format!(" or {} MiB", bytes / (1024 * 1024)));
+    format!(
+        "packets {}{}, nodes {}, observers {}, metrics and dropped packets {}, neighbours {}, \
+         coverage reports {}",
+        ever(keep.packets),
+        size.unwrap_or_default(),
+        ever(Some(keep.nodes)),
+        ever(keep.observers),
+        ever(Some(keep.metrics)),
+        ever(Some(keep.neighbor_edges)),
+        ever(keep.client_receptions)
+    )
+}
+
+fn days(age: Duration) -> u64 {
+    age.as_secs() / (24 * 60 * 60)
 }
 
 fn list_or(list: &[String], none: &str) -> String {
@@ -179,11 +231,21 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,
         "nodeKeys": nodes,
+        "observerBlacklist": config.filters.observer_blacklist,
+        "observerIATAWhitelist": config.filters.observer_regions,
+        "nodeBlacklist": config.filters.node_blacklist,
+        "home": config.filters.home.as_ref().map(home_in_words),
         "validateSignatures": config.validate_signatures,
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),
         "commitIntervalMs": u64::try_from(config.commit_interval.as_millis()).unwrap_or(u64::MAX),
-        "nodeDays": days(config),
+        "nodeDays": days(config.retention.nodes),
+        "observerDays": config.retention.observers.map(days),
+        "metricsDays": days(config.retention.metrics),
+        "packetDays": config.retention.packets.map(days),
+        "clientRxDays": config.retention.client_receptions.map(days),
+        "neighborEdgesMaxAgeDays": days(config.retention.neighbor_edges),
+        "maxDbMB": config.retention.max_db_bytes.map(|bytes| bytes / (1024 * 1024)),
         "notes": config.notes,
     })
 }

@@ -12,7 +12,9 @@ use super::nearest::nearest;
 use super::own::Machine;
 use super::search::Written;
 use super::tree::{At, Dialect, Node};
-use super::{Config, ContentHash, channels, listeners, node_keys, sources, unbuilt};
+use super::{
+    Config, ContentHash, channels, filters, listeners, node_keys, retention, sources, unbuilt,
+};
 
 /// CoreScope's default, relative to the working directory.
 const DB_PATH: &str = "data/meshcore.db";
@@ -25,12 +27,6 @@ const INGEST_BUFFER_MB: i64 = 16;
 
 /// Milliseconds; one commit a second is what a slow SD card bears for years.
 const COMMIT_INTERVAL_MS: i64 = 1_000;
-
-/// Days, CoreScope's default.
-const NODE_DAYS: i64 = 7;
-
-/// Days; a hundred years. Beyond it nothing ages anyway.
-const MOST_DAYS: i64 = 36_500;
 
 /// Seconds, CoreScope's default; also how often most observers tell.
 const SAMPLE_INTERVAL_SEC: i64 = 300;
@@ -70,6 +66,8 @@ impl Judge<'_> {
         if broker.listeners.is_empty() && sources.is_empty() {
             self.notes.push("no listener and no source: nothing comes in".into());
         }
+        let filters = filters::judge(&mut self)?;
+        let retention = retention::judge(&self)?;
         unbuilt::judge(&mut self)?;
         let ingest = self.ingest()?;
         let interval = self.whole(
@@ -86,10 +84,11 @@ impl Judge<'_> {
             node_keys,
             hash_regions: hash_regions(file),
             validate_signatures: file.validate_signatures.unwrap_or(true),
+            filters,
             ingest,
             commit_interval: Duration::from_millis(interval.unsigned_abs()),
-            node_retention: node_retention(file),
             sample_interval: self.sample_interval()?,
+            retention,
             broker,
             sources,
             notes: self.notes,
@@ -217,13 +216,6 @@ impl Judge<'_> {
         let written = self.written.file.content_hash.as_deref();
         self.word(&At::key("contentHash"), written, &words, ContentHash::Firmware)
     }
-}
-
-/// CoreScope's rule: whatever is not positive means the default.
-fn node_retention(file: &File) -> Duration {
-    let written = file.retention.as_ref().and_then(|retention| retention.node_days);
-    let days = written.filter(|days| *days > 0).unwrap_or(NODE_DAYS).min(MOST_DAYS);
-    Duration::from_secs(days.unsigned_abs() * 24 * 60 * 60)
 }
 
 fn hash_regions(file: &File) -> Vec<String> {

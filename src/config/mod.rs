@@ -20,6 +20,8 @@ mod channels;
 pub mod env;
 mod error;
 mod file;
+mod filters;
+mod home;
 mod judge;
 mod key_file;
 mod listeners;
@@ -28,6 +30,7 @@ mod node_keys;
 mod own;
 mod parse;
 mod read;
+mod retention;
 mod search;
 pub mod secret;
 mod sources;
@@ -40,8 +43,11 @@ mod url;
 
 pub use channels::ChannelKey;
 pub use error::Error;
+pub use filters::Filters;
+pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
+pub use retention::Retention;
 pub use sources::Source;
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
@@ -67,14 +73,16 @@ pub struct Config {
     pub hash_regions: Vec<String>,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
+    /// Who is left out.
+    pub filters: Filters,
     /// Bounds of what is received and not yet committed.
     pub ingest: Ingest,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
-    /// Nodes that were not heard for so long move to `inactive_nodes`.
-    pub node_retention: Duration,
     /// One sample of an observer's metrics is kept in so long.
     pub sample_interval: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
     /// Our own broker.
     pub broker: Broker,
     /// External brokers to take in.

@@ -1,7 +1,6 @@
 //! What is accepted, judged, and does nothing yet: one note for each, so that nobody trusts it.
 
 use super::error::Error;
-use super::file::{GeoFilter, Upkeep};
 use super::judge::Judge;
 use super::listeners;
 use super::tree::{At, Dialect};
@@ -11,15 +10,9 @@ const WEB_BIND: &str = "0.0.0.0:8080";
 
 /// Judges the values and notes what has no effect.
 pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
-    let mode = judge.written.file.foreign_adverts.as_ref().and_then(|it| it.mode.as_deref());
-    let at = At::key("foreignAdverts").then("mode");
-    judge.word(&at, mode, &[("flag", ()), ("drop", ())], ())?;
     web(judge)?;
     settings(judge);
     lists(judge);
-    for key in retention(judge) {
-        judge.notes.push(format!("retention.{key}: not built yet, only nodes age"));
-    }
     let file = &judge.written.file;
     let uplinks = file.uplinks.iter().flatten().enumerate().map(|(index, uplink)| {
         let preset = uplink.preset.as_deref().unwrap_or("no preset");
@@ -47,36 +40,13 @@ fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The keys of `retention` that ask for something, besides `nodeDays`.
-fn retention(judge: &Judge<'_>) -> Vec<&'static str> {
-    let Some(written) = &judge.written.file.retention else { return Vec::new() };
-    let above = |days: Option<i64>, off: i64| days.is_some_and(|days| days > off);
-    let asked = [
-        ("observerDays", above(written.observer_days, -1)),
-        ("metricsDays", written.metrics_days.is_some()),
-        ("packetDays", above(written.packet_days, 0)),
-        ("clientRxDays", above(written.client_rx_days, 0)),
-        ("maxDbMB", above(written.max_db_mb, 0)),
-    ];
-    asked.into_iter().filter(|(_, asked)| *asked).map(|(key, _)| key).collect()
-}
-
 /// Settings that each stand alone; one that asks for what happens anyway is not noted.
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let area = file.geo_filter.as_ref().is_some_and(|area| *area != GeoFilter::default());
-    let asks = |db: &Upkeep| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some();
     let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
     let asked = [
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
-        ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
-        ("geo_filter", area, "adverts from everywhere are taken"),
         ("clientRxCoverage", coverage, "no coverage reports are taken"),
-        (
-            "neighborEdgesMaxAgeDays",
-            file.neighbor_edges_max_age_days.is_some(),
-            "neighbour edges do not age",
-        ),
     ];
     note(judge, &asked);
 }
@@ -91,9 +61,7 @@ fn lists(judge: &mut Judge<'_>) {
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
     let asked = [
-        ("observerBlacklist", some(&file.observer_blacklist), "every observer is taken"),
-        ("observerIATAWhitelist", some(&file.observer_iata_whitelist), "every region is taken"),
-        ("nodeBlacklist", hides && some(&file.node_blacklist), "nothing is hidden"),
+        ("nodeBlacklist", hides && some(&file.node_blacklist), "there is no page to hide nodes on"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
         ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
         ("broker.allowTopics", topics, "only meshcore/ is served"),

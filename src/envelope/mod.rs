@@ -82,6 +82,11 @@ pub fn read(message: &Message, default_iata: Option<&str>) -> Result<Envelope, U
     read.map_err(|unread| context.topic.kind.excuse(unread))
 }
 
+/// The observer that a topic names, as sent; `None` where it has no place for one.
+pub fn observer_of(topic: &str) -> Option<&str> {
+    Topic::of(topic).key
+}
+
 /// What a reader needs to know beside the payload.
 #[derive(Debug)]
 struct Context<'a> {

@@ -1,6 +1,7 @@
 //! What an advert may do to the table of nodes.
 
-use super::refusal::{ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, Refusal};
+use super::area::Home;
+use super::refusal::{ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, Refusal};
 use super::rows::NodeRow;
 use crate::packet::hex::Hex;
 use crate::packet::payload::Advert;
@@ -29,8 +30,31 @@ pub(super) fn validate(advert: &Advert<'_>) -> Result<(), Refusal> {
     }
 }
 
+/// Refuses an advert from outside of the area that is at home, where those are to be dropped.
+pub(super) fn admit(advert: &Advert<'_>, home: Option<&Home>) -> Result<(), Refusal> {
+    match home.filter(|home| home.drop_foreign) {
+        Some(home) if is_foreign(advert, home) == Some(true) => {
+            let key = Hex(advert.public_key).to_string();
+            let detail = format!("the advert of {key:.8}… comes from outside of geo_filter");
+            Err(Refusal::noise(ADVERT_FOREIGN, &detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an advert's position is outside; `None` without a position. A node that does not say
+/// where it is may be at home (CoreScope's `geo_filter`).
+fn is_foreign(advert: &Advert<'_>, home: &Home) -> Option<bool> {
+    let position = advert.app_data.fields()?.position.filter(is_somewhere)?;
+    Some(!home.area.holds(position.lat(), position.lon()))
+}
+
 /// The advertiser's row: none when the advert says nothing that holds about its node.
-pub(super) fn node(advert: &Advert<'_>, default_scope: Option<String>) -> Option<NodeRow> {
+pub(super) fn node(
+    advert: &Advert<'_>,
+    default_scope: Option<String>,
+    home: Option<&Home>,
+) -> Option<NodeRow> {
     let fields = advert.app_data.fields()?;
     let position = fields.position.filter(is_somewhere);
     let telemetry = fields.telemetry();
@@ -43,6 +67,7 @@ pub(super) fn node(advert: &Advert<'_>, default_scope: Option<String>) -> Option
         battery_mv: telemetry.and_then(|t| t.battery_mv).map(i64::from),
         temperature_c: telemetry.and_then(|t| t.temperature_c()),
         default_scope,
+        foreign: home.and_then(|home| is_foreign(advert, home)),
     })
 }
 
@@ -60,6 +85,7 @@ fn is_somewhere(position: &Position) -> bool {
 mod tests {
     use super::*;
     use crate::packet::payload::app_data::{AppData, NodeType};
+    use crate::record::Area;
 
     fn advert<'a>(key: &'a [u8; 32], position: Option<(i32, i32)>, tail: &'a [u8]) -> Advert<'a> {
         let fields = Fields {
@@ -96,17 +122,40 @@ mod tests {
 
     #[test]
     fn zero_zero_is_no_position_and_no_name_is_none() {
-        let row = node(&advert(&[1; 32], Some((0, 0)), b""), None).unwrap();
+        let row = node(&advert(&[1; 32], Some((0, 0)), b""), None, None).unwrap();
         assert_eq!((row.lat, row.lon, row.name), (None, None, None));
-        let row = node(&advert(&[1; 32], Some((0, 1_000_000)), b"N"), None).unwrap();
+        let row = node(&advert(&[1; 32], Some((0, 1_000_000)), b"N"), None, None).unwrap();
         assert_eq!((row.lat, row.lon, row.name.as_deref()), (Some(0.0), Some(1.0), Some("N")));
         assert_eq!((row.role.as_str(), row.public_key.len()), ("repeater", 64));
+    }
+
+    #[test]
+    fn an_advert_is_foreign_by_its_position_alone() {
+        let area = Area::Box { lat: [37.0, 39.0], lon: [-123.0, -121.0] };
+        let mut home = Home { area, drop_foreign: false };
+        for (position, foreign) in [
+            (Some((38_000_000, -122_000_000)), Some(false)),
+            (Some((40_000_000, -122_000_000)), Some(true)),
+            (Some((0, 1)), Some(true)),
+            (Some((0, 0)), None),
+            (None, None),
+        ] {
+            let advert = advert(&[0xAB; 32], position, b"");
+            let row = node(&advert, None, Some(&home)).unwrap();
+            assert_eq!(row.foreign, foreign, "{position:?}");
+            assert_eq!(node(&advert, None, None).unwrap().foreign, None);
+            assert_eq!(admit(&advert, Some(&home)), Ok(()));
+            home.drop_foreign = true;
+            let dropped = admit(&advert, Some(&home)).err().map(|refusal| refusal.reason);
+            assert_eq!(dropped, (foreign == Some(true)).then_some(ADVERT_FOREIGN), "{position:?}");
+            home.drop_foreign = false;
+        }
     }
 
     #[test]
     fn an_advert_that_says_nothing_changes_no_node() {
         let mut silent = advert(&[1; 32], None, b"");
         silent.app_data = AppData::Absent;
-        assert_eq!(node(&silent, None), None);
+        assert_eq!(node(&silent, None, None), None);
     }
 }

@@ -8,14 +8,18 @@
 //! | which message becomes what | `recorder.rs` |
 //! | what a row holds | [`rows`](Record) |
 //! | CoreScope's JSON of a payload | [`decoded`](Decoded) |
+//! | where home is, for adverts from elsewhere | [`Area`] |
+//! | whose messages are taken | [`Observers`] |
 //! | how packets of our own nodes are opened | [`Opener`] |
 //! | all that can be told about one packet, without a message | [`Reading`] |
 //! | why a message becomes no record | `refusal.rs`, [`crate::packet::Error`], [`crate::envelope::Unread`] |
 
 mod advert;
+mod area;
 mod companion;
 mod decoded;
 mod inside;
+mod observers;
 mod opener;
 mod reading;
 mod recorder;
@@ -25,8 +29,10 @@ mod rules;
 mod unsealed;
 mod verdicts;
 
+pub use area::{Area, Home};
 pub use decoded::Decoded;
 pub use inside::Inside;
+pub use observers::Observers;
 pub use opener::Opener;
 pub use reading::{Reading, signature_is_good};
 pub use recorder::{Recorder, Unrecorded};

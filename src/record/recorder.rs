@@ -35,8 +35,8 @@ pub struct Unrecorded {
     pub reason: &'static str,
     /// The reason in words, with numbers, for the log; free of control characters.
     pub detail: String,
-    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], a region that is
-    /// filtered out): counted, not logged. False for bad input.
+    /// True where there is simply nothing to store ([`envelope::Unread::is_noise`], an observer or a
+    /// region that is filtered out): counted, not logged. False for bad input.
     pub noise: bool,
 }
 
@@ -88,6 +88,7 @@ impl Recorder {
     }
 
     fn rows(&mut self, message: &Message) -> Result<Rows, Refusal> {
+        self.rules.observers.admit(&message.topic)?;
         let source = self.rules.of(&message.origin);
         let region = source.and_then(|s| s.region.as_deref());
         let envelope = envelope::read(message, region)?;
@@ -130,6 +131,9 @@ impl Recorder {
         }
         if reading.signature_valid() == Some(false) {
             return Ok(dropped(&reading, heard));
+        }
+        if let Some(advert) = reading.advert() {
+            advert::admit(advert, rules.home.as_ref())?;
         }
         if let Some(opener) = opener {
             opener.take(&reading.packet, &mut reading.inside);
@@ -198,7 +202,9 @@ fn packet_row(reading: &Reading<'_>, rules: &Rules, heard: Heard) -> PacketRow {
         rssi_dbm: heard.rssi_dbm,
         score: heard.score,
         direction: heard.direction,
-        node: reading.advert().and_then(|advert| advert::node(advert, default_scope)),
+        node: reading
+            .advert()
+            .and_then(|advert| advert::node(advert, default_scope, rules.home.as_ref())),
     }
 }
 

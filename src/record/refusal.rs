@@ -5,7 +5,7 @@
 //! | the message ([`Unread`]) | `not_json`, `no_raw`, `unknown_topic`, … |
 //! | the hex ([`HexError`]) | `bad_hex`, `odd_hex` |
 //! | the packet ([`Error`]) | `packet_too_short`, `transport_codes_missing`, `path_length_missing`, `hash_size_reserved`, `path_too_long`, `path_truncated`, `payload_too_long` |
-//! | the rules, here | `iata_filtered`, `advert_key_zero`, `advert_invalid_position` |
+//! | the rules, here | `observer_blacklisted`, `observer_region_unlisted`, `iata_filtered`, `advert_key_zero`, `advert_invalid_position`, `advert_foreign` |
 
 use crate::envelope::Unread;
 use crate::packet::{Error, HexError};
@@ -21,12 +21,18 @@ pub(super) struct Refusal {
     pub noise: bool,
 }
 
+/// The observer is in `observerBlacklist`.
+pub(super) const OBSERVER_BLACKLISTED: &str = "observer_blacklisted";
+/// The topic's region is not in `observerIATAWhitelist`.
+pub(super) const OBSERVER_REGION_UNLISTED: &str = "observer_region_unlisted";
 /// The topic's region is not one that the source's `iataFilter` names.
 pub(super) const IATA_FILTERED: &str = "iata_filtered";
 /// An advert of the key 00…00.
 pub(super) const ADVERT_KEY_ZERO: &str = "advert_key_zero";
 /// An advert from beyond a pole or the date line.
 pub(super) const ADVERT_INVALID_POSITION: &str = "advert_invalid_position";
+/// An advert from outside of the area that is at home, where those are dropped.
+pub(super) const ADVERT_FOREIGN: &str = "advert_foreign";
 
 impl Refusal {
     /// Control characters in `detail`, which may quote strangers, become `?` (CoreScope #1540).

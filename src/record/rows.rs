@@ -127,6 +127,9 @@ pub struct NodeRow {
     pub temperature_c: Option<f64>,
     /// The region of a scoped advert; `None` keeps the old one.
     pub default_scope: Option<String>,
+    /// Whether its position is outside of the area that is at home; `None` keeps the old word, as
+    /// without a position or without such an area.
+    pub foreign: Option<bool>,
 }
 
 /// A status message's columns in `observers` and its sample in `observer_metrics`.

@@ -1,5 +1,7 @@
 //! What decides how messages become records.
 
+use super::area::Home;
+use super::observers::Observers;
 use crate::crypto::channel::Keyring;
 use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
@@ -22,6 +24,10 @@ pub struct Rules {
     pub formula: Formula,
     /// Whether adverts with a bad signature are dropped.
     pub validate_signatures: bool,
+    /// The area that is at home; `None`: everywhere.
+    pub home: Option<Home>,
+    /// Whose messages are taken.
+    pub observers: Observers,
     /// What is special about a source, by its name.
     pub sources: HashMap<Arc<str>, SourceRules>,
 }

@@ -4,7 +4,7 @@
 use super::Options;
 use super::fault::Fault;
 use super::neighbours::Neighbours;
-use super::packet::Transmission;
+use super::packet::{self, Transmission};
 use super::recent::Recent;
 use super::stamp::Stamps;
 use super::statements::Statements;
@@ -79,7 +79,7 @@ impl<'c> Book<'c> {
             observers: Recent::new(OBSERVERS),
             odd: None,
             fingerprints: RandomState::new(),
-            neighbours: Neighbours::load(conn, options.node_retention)?,
+            neighbours: Neighbours::load(conn, options.retention.nodes)?,
             stamps: Stamps::default(),
             tally: Tally::default(),
             counts: Counts::default(),
@@ -169,6 +169,13 @@ impl<'c> Book<'c> {
         self.observers.clear();
         self.odd = None;
         self.tally.clear();
+    }
+
+    /// Forgets a transmission whose row is gone.
+    pub(super) fn forget_packet(&mut self, hash: &str) {
+        if let Some(key) = packet::key(hash) {
+            self.transmissions.remove(&key);
+        }
     }
 
     /// Keeps a message that could not be stored.

@@ -78,12 +78,13 @@ fn packet(hash: &str, receipt: Receipt) -> Record {
     }
 }
 
-fn options(dir: &Path) -> Options {
+pub(super) fn options(dir: &Path) -> Options {
     Options {
         path: dir.join("meshcore.db"),
         commit_interval: Duration::from_millis(20),
-        node_retention: Duration::from_secs(7 * 86_400),
         sample_interval: Duration::from_secs(300),
+        retention: crate::config::Retention::default(),
+        observer_blacklist: Vec::new(),
     }
 }
 

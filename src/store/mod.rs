@@ -12,6 +12,7 @@
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
 mod batch;
+mod blacklist;
 mod book;
 mod checkpoint;
 mod fault;
@@ -40,6 +41,7 @@ pub use open::OpenError;
 pub use shared::Pulse;
 
 use crate::clock::Clock;
+use crate::config::Retention;
 use crate::counters::Counters;
 use crate::record::Record;
 use shared::Shared;
@@ -56,10 +58,12 @@ pub struct Options {
     pub path: PathBuf,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
-    /// Nodes that were not heard for so long move to `inactive_nodes`, looked at hourly.
-    pub node_retention: Duration,
     /// One sample of an observer's metrics is kept in so long; whole seconds.
     pub sample_interval: Duration,
+    /// How long things are kept; looked at hourly.
+    pub retention: Retention,
+    /// Observers of which nothing is taken: marked inactive at the start, whatever the case.
+    pub observer_blacklist: Vec<String>,
 }
 
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the
@@ -107,6 +111,23 @@ pub fn start(
     counters: Arc<Counters>,
 ) -> Result<(Sink, Writer), OpenError> {
     let opened = open::open(&options.path)?;
+    match blacklist::mark_inactive(&opened.conn, &options.observer_blacklist) {
+        Ok(0) => {}
+        Ok(marked) => tracing::info!("marked {marked} blacklisted observers inactive"),
+        Err(error) => tracing::warn!(
+            "blacklisted observers are not marked inactive before the next start: {error}"
+        ),
+    }
+    if options.retention.vacuum_on_startup {
+        tracing::info!("vacuumOnStartup: looking whether to rewrite {}", options.path.display());
+        match retention::vacuum::whole(&opened.conn) {
+            Ok(true) => tracing::info!("the file is rewritten"),
+            Ok(false) => tracing::info!("there is little to gain: the file stays as it is"),
+            Err(error) => {
+                tracing::warn!("the file could not be rewritten and stays as it is: {error}");
+            }
+        }
+    }
     launch(opened, options, clock, counters)
 }
 

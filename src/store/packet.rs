@@ -178,7 +178,7 @@ impl Book<'_> {
 
 /// A content hash as a number; `None` for one that is not 16 lower-case hex digits, which is not
 /// remembered.
-fn key(hash: &str) -> Option<u64> {
+pub(super) fn key(hash: &str) -> Option<u64> {
     let digits = hash.len() == 16 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     digits.then(|| u64::from_str_radix(hash, 16).ok()).flatten()
 }

@@ -38,6 +38,11 @@ impl<K: Eq + Hash, V> Recent<K, V> {
         self.young.insert(key, value);
     }
 
+    pub(super) fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
     pub(super) fn clear(&mut self) {
         self.young.clear();
         self.old.clear();
@@ -77,6 +82,20 @@ mod tests {
         recent.insert(3, 4);
         assert_eq!(recent.get(&0), Some(&mut 0));
         assert_eq!(recent.get(&3), Some(&mut 4));
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_from_both_generations() {
+        let mut recent = Recent::new(4);
+        for n in [0, 1, 2, 3] {
+            recent.insert(n, n);
+        }
+        for n in [0, 3, 9] {
+            recent.remove(&n);
+            assert_eq!(recent.get(&n), None);
+        }
+        assert_eq!(recent.get(&1), Some(&mut 1));
+        assert_eq!(recent.get(&2), Some(&mut 2));
     }
 
     #[test]

@@ -114,8 +114,8 @@ statements! {
            last_seen = MAX(COALESCE(last_seen, ''), excluded.last_seen)",
     upsert_node:
         "INSERT INTO nodes (public_key, name, role, lat, lon, first_seen, last_seen, advert_count,
-           battery_mv, temperature_c, default_scope)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+           battery_mv, temperature_c, default_scope, foreign_advert)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, COALESCE(?13, 0))
          ON CONFLICT (public_key) DO UPDATE SET
            name = COALESCE(excluded.name, name),
            role = COALESCE(excluded.role, role),
@@ -125,7 +125,8 @@ statements! {
            advert_count = COALESCE(advert_count, 0) + excluded.advert_count,
            battery_mv = COALESCE(excluded.battery_mv, battery_mv),
            temperature_c = COALESCE(excluded.temperature_c, temperature_c),
-           default_scope = COALESCE(excluded.default_scope, default_scope)",
+           default_scope = COALESCE(excluded.default_scope, default_scope),
+           foreign_advert = COALESCE(?13, foreign_advert)",
     scope_inactive_node: "UPDATE inactive_nodes SET default_scope = ?2 WHERE public_key = ?1",
     insert_dropped:
         "INSERT INTO dropped_packets (hash, raw_hex, reason, observer_id, observer_name,

@@ -253,6 +253,7 @@ fn merge_node(old: &mut NodeRow, new: &NodeRow) {
     old.battery_mv = new.battery_mv.or(old.battery_mv);
     old.temperature_c = new.temperature_c.or(old.temperature_c);
     keep(&mut old.default_scope, new.default_scope.as_deref());
+    old.foreign = new.foreign.or(old.foreign);
 }
 
 fn write_observer(
@@ -328,6 +329,7 @@ fn write_node(sql: &mut Statements<'_>, node: &NodeTally, now: &str) -> Result<(
         row.temperature_c,
         scope,
         now,
+        row.foreign,
     ])?;
     if scope.is_some() {
         sql.scope_inactive_node.execute(params![row.public_key, scope])?;

@@ -115,6 +115,7 @@ impl<'c> Scribe<'c> {
         counters: Arc<Counters>,
         shared: Arc<Shared>,
     ) -> Self {
+        let retention = Retention::new(options.retention.clone(), conn, clock.now_ms());
         Self {
             book,
             batch: Batch::default(),
@@ -127,7 +128,7 @@ impl<'c> Scribe<'c> {
             cap: CAP,
             whereabouts: Whereabouts::of(&options.path),
             checkpoints: Checkpoints::default(),
-            retention: Retention::new(options.node_retention),
+            retention,
             idle_since: Instant::now(),
             tidy: true,
             last_said: None,
@@ -301,7 +302,7 @@ impl<'c> Scribe<'c> {
         let burst = self.cap > CAP;
         self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
-        self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
+        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
     }
 
     fn idle(&mut self) {
@@ -311,8 +312,8 @@ impl<'c> Scribe<'c> {
             self.batch.shrink();
             self.tidy = true;
         }
-        self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
         self.shared.allow(LONG_STEP);
+        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
         self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
     }
 }

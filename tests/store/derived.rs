@@ -73,12 +73,9 @@ fn what_is_no_activity_says_nothing_of_a_clock() {
 #[test]
 fn samples_follow_the_interval_that_is_set() {
     let dir = tempfile::tempdir().unwrap();
-    let mut bed = Bed::with(Options {
-        path: dir.path().join("meshcore.db"),
-        commit_interval: Duration::from_millis(2),
-        node_retention: Duration::from_secs(7 * 86_400),
-        sample_interval: Duration::from_secs(60),
-    });
+    let options = options(&dir.path().join("meshcore.db"));
+    let every_minute = Options { sample_interval: Duration::from_secs(60), ..options };
+    let mut bed = Bed::with_options(every_minute, START_MS);
     let battery = |second, mv| {
         with(status("A", second, Activity::Status), |r| about(r).battery_mv = Some(mv))
     };

@@ -6,15 +6,6 @@ use crate::support::reference;
 use meshbox::store::OpenError;
 use std::collections::BTreeMap;
 
-fn options(path: &Path) -> Options {
-    Options {
-        path: path.to_owned(),
-        commit_interval: Duration::from_millis(2),
-        node_retention: Duration::from_secs(7 * 86_400),
-        sample_interval: Duration::from_secs(300),
-    }
-}
-
 fn refusal(path: &Path) -> OpenError {
     let clock = Clock::by_hand(START_MS);
     match store::start(options(path), clock, Arc::default()) {

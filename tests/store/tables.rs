@@ -337,24 +337,42 @@ fn a_scope_reaches_the_node_and_its_inactive_row_and_stays() {
 }
 
 #[test]
+fn a_node_is_foreign_while_its_last_known_position_is() {
+    let mut bed = Bed::new();
+    let from = |number, foreign| with(advert(number, "k1", 0), |r| node(r).foreign = foreign);
+    for (number, foreign, flag) in
+        [(1, None, 0), (2, Some(true), 1), (3, None, 1), (4, Some(false), 0), (5, None, 0)]
+    {
+        bed.store([from(number, foreign)]);
+        assert_eq!(bed.one::<i64>("SELECT foreign_advert FROM nodes"), flag, "{number}");
+    }
+    // Within one batch, and for a node that is new.
+    let new = |number, foreign| with(advert(number, "k2", 0), |r| node(r).foreign = foreign);
+    bed.store([new(6, Some(true)), new(7, None)]);
+    let flag = "SELECT foreign_advert FROM nodes WHERE public_key = 'k2'";
+    assert_eq!(bed.one::<i64>(flag), 1);
+}
+
+#[test]
 fn nodes_that_were_not_heard_for_a_week_move_with_all_their_columns() {
     let mut bed = Bed::new();
     let names = |n: u64| format!("key{n:04}");
-    bed.store(
-        (0..600).map(|n| {
-            with(advert(n, &names(n), 0), |r| node(r).default_scope = Some("#test".into()))
-        }),
-    );
+    bed.store((0..600).map(|n| {
+        with(advert(n, &names(n), 60 - 7 * 86_400), |r| {
+            node(r).default_scope = Some("#test".into());
+        })
+    }));
     bed.other().execute("UPDATE nodes SET multibyte_evidence = 'seen'", []).unwrap();
-    bed.store([advert(1_000, "young", 86_400)]);
-    bed.clock.set(START_MS + 7 * DAY_MS + 1_000);
+    bed.store([advert(1_000, "young", 0)]);
+    assert_eq!(bed.count("inactive_nodes"), 0);
+    bed.clock.set(START_MS + 3_600_000);
     eventually("600 nodes have moved", || (bed.count("inactive_nodes") == 600).then_some(()));
     assert_eq!(bed.one::<String>("SELECT group_concat(public_key) FROM nodes"), "young");
     let all: String = bed.one(
         "SELECT json_array(public_key, role, last_seen, advert_count, default_scope,
            multibyte_evidence) FROM inactive_nodes ORDER BY 1 LIMIT 1",
     );
-    assert_eq!(all, r##"["key0000","repeater","2026-11-23T04:24:21Z",1,"#test","seen"]"##);
+    assert_eq!(all, r##"["key0000","repeater","2026-11-16T04:25:21Z",1,"#test","seen"]"##);
     assert_eq!(bed.counters.nodes_retired.get(), 600);
 }
 

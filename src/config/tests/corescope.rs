@@ -41,14 +41,10 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
     let [source] = config.sources.as_slice() else { panic!("the plain source") };
     assert_eq!((source.name.as_str(), source.topics.len()), ("local", 1));
     assert_eq!(config.channel_keys.len(), 3);
-    assert_eq!(config.node_retention, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.retention.nodes, Duration::from_secs(30 * 86_400));
     assert_eq!(
         config.notes,
-        [
-            "source lincomatic: mqtts is not built yet, mqtt.example:8883 is not connected",
-            "geo_filter: not built yet, adverts from everywhere are taken",
-            "retention.packetDays: not built yet, only nodes age",
-        ]
+        ["source lincomatic: mqtts is not built yet, mqtt.example:8883 is not connected",]
     );
 }
 
@@ -61,7 +57,7 @@ fn the_case_of_keys_does_not_matter_the_last_of_two_counts_and_null_is_absent() 
     .unwrap();
     assert!(config.db_path.ends_with("b") && config.validate_signatures);
     assert_eq!(config.channel_keys, [ChannelKey::Hashtag("#x".into())]);
-    assert_eq!(config.node_retention, Duration::from_secs(2 * 86_400));
+    assert_eq!(config.retention.nodes, Duration::from_secs(2 * 86_400));
     assert_eq!(config.sources.len(), 1);
 }
 

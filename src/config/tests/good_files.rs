@@ -289,7 +289,7 @@ fn a_key_file_beside_the_config_file_is_read_without_being_named() {
 fn node_days_that_are_not_positive_mean_seven() {
     for (days, kept) in [("-1", 7), ("0", 7), ("1", 1), ("3650", 3650), ("99999999", 36_500)] {
         let config = toml(&format!("[retention]\nnodeDays = {days}")).unwrap();
-        assert_eq!(config.node_retention, Duration::from_secs(kept * 86_400), "{days}");
+        assert_eq!(config.retention.nodes, Duration::from_secs(kept * 86_400), "{days}");
     }
 }
 
@@ -312,7 +312,7 @@ fn the_sample_interval_is_five_minutes_unless_another_is_set() {
 #[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
-        "observerBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
+        "nodeBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
          [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
@@ -322,9 +322,8 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         config.notes,
         [
             "walMaxMB: not built yet, the built-in limit holds",
-            "observerBlacklist: not built yet, every observer is taken",
+            "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "broker.strict: not built yet, a forbidden publish is counted and ignored",
-            "retention.metricsDays: not built yet, only nodes age",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );

@@ -10,6 +10,7 @@ use super::*;
 
 mod bad_files;
 mod corescope;
+mod filters;
 mod good_files;
 mod node_keys;
 
@@ -102,7 +103,7 @@ fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     assert_eq!(config.content_hash, ContentHash::Firmware);
     assert_eq!(config.ingest, Ingest { messages: 50_000, bytes: 16 << 20 });
     assert_eq!(config.commit_interval, Duration::from_secs(1));
-    assert_eq!(config.node_retention, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.retention.nodes, Duration::from_secs(7 * 86_400));
     assert!(config.validate_signatures);
     assert_eq!((config.sources, config.channel_keys), (vec![], vec![]));
     assert_eq!(config.notes, ["web: not built yet, nothing listens on 0.0.0.0:8080"]);

@@ -1,4 +1,9 @@
-use super::super::refusal::{ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO};
+use super::super::area::{Area, Home};
+use super::super::observers::Observers;
+use super::super::refusal::{
+    ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, OBSERVER_BLACKLISTED,
+    OBSERVER_REGION_UNLISTED,
+};
 use super::*;
 use crate::crypto::scope::Regions;
 use crate::message::{Origin, OriginKind, Receipt};
@@ -233,6 +238,64 @@ fn the_filter_is_for_packets_and_companions_and_never_for_a_status() {
     assert!(outcome(&TOPIC.replace("SJC", "SFO"), json!({ "raw": PUBLIC })).is_ok());
     assert!(outcome("meshcore", json!({ "raw": PUBLIC })).is_ok());
     assert!(outcome(&TOPIC.replace("packets", "status"), json!({ "model": "x" })).is_ok());
+}
+
+#[test]
+fn a_filtered_observer_is_not_even_read_and_its_status_is_none_either() {
+    let observers = Observers::new([KEY], ["SJC"]);
+    let mut recorder = Recorder::new(Rules { observers, ..Rules::default() });
+    let mut outcome = |topic: &str, payload: Value| {
+        recorder.record(message(topic, &payload)).map_err(|e| (e.reason, e.noise)).err()
+    };
+    let listed = Some((OBSERVER_BLACKLISTED, true));
+    assert_eq!(outcome(TOPIC, json!({ "raw": PUBLIC })), listed);
+    assert_eq!(outcome(&TOPIC.replace("packets", "status"), json!({ "model": "x" })), listed);
+    // What it says may be any rubbish: nobody hears of it.
+    assert_eq!(outcome(TOPIC, json!("rubbish")), listed);
+    let (other, text) = ("meshcore/SJC/OTHER/packets", json!({ "text": "A: hi" }));
+    assert_eq!(outcome(other, json!({ "raw": PUBLIC })), None);
+    let unlisted = Some((OBSERVER_REGION_UNLISTED, true));
+    assert_eq!(outcome(&other.replace("SJC", "LAX"), json!({ "raw": PUBLIC })), unlisted);
+    assert_eq!(outcome("meshcore/LAX/OTHER/status", json!({ "model": "x" })), unlisted);
+    assert_eq!(outcome("meshcore/message/channel/0", text), unlisted);
+}
+
+#[test]
+fn a_foreign_advert_is_flagged_or_dropped_and_a_bad_signature_is_one_wherever_it_comes_from() {
+    // The advert is from 37.0 north, 122.1 west.
+    let outcome = |lat: [f64; 2], drop_foreign, raw: &str| {
+        let home = Home { area: Area::Box { lat, lon: [-123.0, -122.0] }, drop_foreign };
+        let rules = Rules { home: Some(home), ..rules() };
+        Recorder::new(rules).record(message(TOPIC, &json!({ "raw": raw })))
+    };
+    let flag = |lat| match outcome(lat, false, ADVERT).unwrap().body {
+        Body::Packet(row) => row.node.unwrap().foreign,
+        other => panic!("{other:?}"),
+    };
+    let (here, elsewhere) = ([36.0, 38.0], [38.0, 39.0]);
+    assert_eq!((flag(here), flag(elsewhere)), (Some(false), Some(true)));
+    assert!(outcome(here, true, ADVERT).is_ok());
+    let unrecorded = outcome(elsewhere, true, ADVERT).unwrap_err();
+    assert_eq!((unrecorded.reason, unrecorded.noise), (ADVERT_FOREIGN, true));
+    let expected = "the advert of 46d62de2… comes from outside of geo_filter";
+    assert_eq!(unrecorded.detail, expected);
+    let forged = outcome(elsewhere, true, &damaged(ADVERT, 110)).unwrap();
+    assert!(matches!(forged.body, Body::Dropped(_)));
+    // The filter is for adverts only.
+    assert!(outcome(elsewhere, true, PUBLIC).is_ok());
+}
+
+#[test]
+fn the_payloads_region_names_the_observers_and_the_topics_decides_whether_it_is_taken() {
+    let observers = Observers::new([], ["SJC"]);
+    let mut recorder = Recorder::new(Rules { observers, ..Rules::default() });
+    let payload = json!({ "raw": PUBLIC, "region": "lax" });
+    let record = recorder.record(message(TOPIC, &payload)).unwrap();
+    assert_eq!(record.observer.unwrap().iata.as_deref(), Some("LAX"));
+    let payload = json!({ "raw": PUBLIC, "region": "SJC" });
+    let elsewhere = TOPIC.replace("SJC", "LAX");
+    let unrecorded = recorder.record(message(&elsewhere, &payload)).unwrap_err();
+    assert_eq!(unrecorded.reason, OBSERVER_REGION_UNLISTED);
 }
 
 #[test]
