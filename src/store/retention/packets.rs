@@ -23,8 +23,7 @@ pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64) -> Result<usize, F
              ORDER BY first_seen LIMIT ?3",
         )?;
         let cutoff = params![stamp::iso(cutoff_ms), stamp::epoch(cutoff_ms), room(0)];
-        let doomed = old.query_map(cutoff, |row| Ok((row.get(0)?, row.get(1)?)))?.collect();
-        doomed
+        old.query_map(cutoff, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     })
 }
 
@@ -37,8 +36,7 @@ pub(super) fn beyond(book: &mut Book<'_>, most: u64) -> Result<usize, Fault> {
         let mut oldest = tx.prepare_cached(
             "SELECT id, CAST(hash AS TEXT) FROM transmissions ORDER BY first_seen LIMIT ?1",
         )?;
-        let doomed = oldest.query_map([room(0)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect();
-        doomed
+        oldest.query_map([room(0)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     })
 }
 
