@@ -106,7 +106,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let opened = open::open(&dir.path().join("meshcore.db")).unwrap();
         let conn = &opened.conn;
-        let mut book = Book::new(conn, opened.dedup).unwrap();
+        let mut book = super::super::tests::book(conn);
         // 601 rows, then 4 times 100, then one that is too young.
         hear(conn, 9, 1_000, 600);
         (1..5).for_each(|n| hear(conn, n, 2_000 + n, 99));
