@@ -46,7 +46,8 @@ use crate::counters::Counters;
 use crate::record::Record;
 use shared::Shared;
 
-use std::path::PathBuf;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -119,16 +120,21 @@ pub fn start(
         ),
     }
     if options.retention.vacuum_on_startup {
-        tracing::info!("vacuumOnStartup: looking whether to rewrite {}", options.path.display());
-        match retention::vacuum::whole(&opened.conn) {
-            Ok(true) => tracing::info!("the file is rewritten"),
-            Ok(false) => tracing::info!("there is little to gain: the file stays as it is"),
-            Err(error) => {
-                tracing::warn!("the file could not be rewritten and stays as it is: {error}");
-            }
-        }
+        vacuum(&opened.conn, &options.path);
     }
     launch(opened, options, clock, counters)
+}
+
+/// Rewrites the file where that frees space; without room for it the file stays as it is.
+fn vacuum(conn: &Connection, path: &Path) {
+    tracing::info!("vacuumOnStartup: looking whether to rewrite {}", path.display());
+    match retention::vacuum::whole(conn) {
+        Ok(true) => tracing::info!("the file is rewritten"),
+        Ok(false) => tracing::info!("there is little to gain: the file stays as it is"),
+        Err(error) => {
+            tracing::warn!("the file could not be rewritten and stays as it is: {error}");
+        }
+    }
 }
 
 fn launch(

@@ -113,3 +113,44 @@ fn before(at_ms: i64, age: Duration) -> i64 {
 fn room(rows: usize) -> i64 {
     i64::try_from(SLICE.saturating_sub(rows)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
+
+    pub(super) fn book(conn: &Connection) -> Book<'_> {
+        let options = crate::store::faults::options(std::path::Path::new("unused"));
+        Book::new(conn, true, &options).unwrap()
+    }
+
+    #[test]
+    fn it_looks_at_the_start_and_then_once_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open::open(&dir.path().join("meshcore.db")).unwrap();
+        let mut book = book(&opened.conn);
+        let silent = |key: &str| {
+            let sql =
+                "INSERT INTO nodes (public_key, last_seen) VALUES (?1, '2020-01-01T00:00:00Z')";
+            opened.conn.execute(sql, [key]).unwrap();
+        };
+        let counters = Counters::default();
+        let now_ms = 1_795_407_861_000;
+        let keep = config::Retention::default();
+        let mut retention = Retention::new(keep, &opened.conn, now_ms);
+        // A slice a turn: the round ends with the turn that finds nothing more.
+        let mut turns = |now_ms| {
+            (0..3).for_each(|_| retention.turn(&mut book, now_ms, &counters));
+            (counters.nodes_retired.get(), counters.retention_rounds.get())
+        };
+        silent("a");
+        assert_eq!(turns(now_ms), (1, 1));
+        silent("b");
+        assert_eq!(turns(now_ms + HOUR_MS - 1), (1, 1));
+        assert_eq!(turns(now_ms + 3_600_000), (2, 2));
+        // A clock that jumps back is no reason to wait for as long as it jumped.
+        silent("c");
+        assert_eq!(turns(now_ms - 10 * HOUR_MS), (3, 3));
+        assert_eq!(counters.write_errors.get(), 0);
+    }
+}

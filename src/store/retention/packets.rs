@@ -104,10 +104,9 @@ mod tests {
     #[test]
     fn a_slice_has_at_most_250_rows_and_takes_the_oldest_first() {
         let dir = tempfile::tempdir().unwrap();
-        let options = crate::store::faults::options(dir.path());
-        let opened = open::open(&options.path).unwrap();
+        let opened = open::open(&dir.path().join("meshcore.db")).unwrap();
         let conn = &opened.conn;
-        let mut book = Book::new(conn, opened.dedup, &options).unwrap();
+        let mut book = super::super::tests::book(conn);
         // 601 rows, then 4 times 100, then one that is too young.
         hear(conn, 9, 1_000, 600);
         (1..5).for_each(|n| hear(conn, n, 2_000 + n, 99));
