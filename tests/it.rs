@@ -6,6 +6,7 @@ mod bridge;
 mod config;
 mod corpus;
 mod door;
+mod fixtures;
 mod hub;
 mod inside;
 mod layers;

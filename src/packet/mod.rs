@@ -60,6 +60,7 @@ pub use path::Path;
 pub use payload::Payload;
 pub use sink::{Outline, Sink};
 
+use sink::Count;
 use std::fmt;
 
 /// A packet, read or built.
@@ -179,7 +180,8 @@ impl<'a> Packet<'a> {
 impl fmt::Display for Packet<'_> {
     /// One line: what it carries and how it travels.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}, {} hops", self.payload, self.header.route, self.path.count())
+        let hops = Count(self.path.count().into(), "hop");
+        write!(f, "{} by {}, {hops}", self.payload, self.header.route)
     }
 }
 
@@ -187,3 +189,6 @@ impl fmt::Display for Packet<'_> {
 fn quarter_db(byte: u8) -> f32 {
     f32::from(i8::from_le_bytes([byte])) / 4.0
 }
+
+#[cfg(test)]
+mod properties;

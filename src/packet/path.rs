@@ -17,7 +17,7 @@
 use super::cursor::Cursor;
 use super::error::Error;
 use super::hex::Hex;
-use super::sink::Sink;
+use super::sink::{Count, Sink};
 
 /// The most bytes a path has (firmware `MAX_PATH_SIZE`).
 pub const MAX_PATH: usize = 64;
@@ -89,10 +89,10 @@ impl<'a> Path<'a> {
     }
 
     pub(super) fn emit(&self, out: &mut impl Sink) {
-        let (count, size) = (self.count(), self.size);
-        let meaning = format_args!("{count} hops, {size}-byte hashes");
+        let (hops, size) = (Count(self.count().into(), "hop"), self.size);
+        let meaning = format_args!("{hops}, {size}-byte hashes");
         out.field("path length", &[self.length_byte()], meaning);
-        if count > 0 {
+        if !self.bytes.is_empty() {
             out.open("path", format_args!("hashes of repeaters"));
             for (index, hop) in self.hops().enumerate() {
                 out.field("hop", hop, format_args!("{}: {:X}", index + 1, Hex(hop)));
@@ -103,7 +103,7 @@ impl<'a> Path<'a> {
 
     /// The same bytes as a TRACE has them: SNRs.
     pub(super) fn emit_as_snrs(&self, out: &mut impl Sink) {
-        let meaning = format_args!("{} hops done", self.count());
+        let meaning = format_args!("{} done", Count(self.count().into(), "hop"));
         out.field("path length", &[self.length_byte()], meaning);
         if !self.bytes.is_empty() {
             out.open("path", format_args!("the SNR at which each hop heard it"));

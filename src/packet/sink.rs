@@ -81,6 +81,17 @@ impl Sink for Outline {
     }
 }
 
+/// A number of things, in words: `1 hop`, `2 hops`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Count(pub usize, pub &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, thing) = self;
+        write!(f, "{number} {thing}{}", if *number == 1 { "" } else { "s" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,6 +33,11 @@ impl Verdicts {
         self.young.insert(digest, verdict);
         verdict
     }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
 }
 
 #[cfg(test)]
@@ -61,7 +66,7 @@ mod tests {
         for n in 0..many {
             verdicts.of(digest(n), || true);
         }
-        assert!(verdicts.young.len() + verdicts.old.len() <= 2 * HALF);
+        assert!(verdicts.len() <= 2 * HALF);
         assert!(verdicts.of(digest(many - u32::try_from(HALF).unwrap()), || panic!("forgotten")));
         let mut judged = false;
         verdicts.of(digest(0), || {

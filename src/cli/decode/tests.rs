@@ -150,7 +150,7 @@ fn the_tree_points_at_the_offending_character_and_hides_control_characters() {
 
 #[test]
 fn an_offending_byte_far_behind_is_shown_with_its_surroundings() {
-    let long = "0A00".to_owned() + &"00".repeat(185);
+    let long = format!("0A00{:0>370}", 0);
     let (_, text) = decode(&[&long], b"", false);
     let mark = text.lines().nth(2).unwrap();
     assert_eq!(mark, format!("    {}^^", "   ".repeat(12)));

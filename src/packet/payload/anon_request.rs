@@ -12,7 +12,7 @@
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -57,8 +57,8 @@ impl<'a> AnonRequest<'a> {
 
 impl fmt::Display for AnonRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (key, sealed) = (Hex(self.sender_key), self.ciphertext.len());
-        write!(f, "{key} to {:02x}, {sealed} sealed bytes", self.dest)
+        let (key, sealed) = (Hex(self.sender_key), Count(self.ciphertext.len(), "sealed byte"));
+        write!(f, "{key} to {:02x}, {sealed}", self.dest)
     }
 }
 

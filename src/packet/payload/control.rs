@@ -15,7 +15,7 @@ use super::app_data::NodeType;
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -194,7 +194,7 @@ impl fmt::Display for Control<'_> {
                 write!(f, "DISCOVER_RESP tag {tag}, {node_type} {}", Hex(key))
             }
             Self::Other { first, body } => {
-                write!(f, "{} 0x{first:02X}, {} bytes", self.subtype(), body.len())
+                write!(f, "{} 0x{first:02X}, {}", self.subtype(), Count(body.len(), "byte"))
             }
         }
     }

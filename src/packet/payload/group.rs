@@ -12,7 +12,7 @@
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -56,8 +56,8 @@ impl<'a> Group<'a> {
 impl fmt::Display for Group<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { channel_hash, mac, ciphertext } = self;
-        let sealed = ciphertext.len();
-        write!(f, "channel {channel_hash:02X}, mac {}, {sealed} sealed bytes", Hex(mac))
+        let sealed = Count(ciphertext.len(), "sealed byte");
+        write!(f, "channel {channel_hash:02X}, mac {}, {sealed}", Hex(mac))
     }
 }
 

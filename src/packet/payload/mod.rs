@@ -30,7 +30,7 @@ use super::error::Undecodable;
 use super::frame::Frame;
 use super::header::PayloadType;
 use super::hex::Hex;
-use super::sink::Sink;
+use super::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -143,7 +143,11 @@ impl<'a> Payload<'a> {
             Self::Multipart(part) => part.emit(out),
             Self::Control(control) => control.emit(out),
             Self::Reserved(_, bytes) | Self::RawCustom(bytes) => {
-                out.field("bytes", bytes, format_args!("{} bytes of no known layout", bytes.len()));
+                out.field(
+                    "bytes",
+                    bytes,
+                    format_args!("{} of no known layout", Count(bytes.len(), "byte")),
+                );
             }
             Self::Undecoded { bytes, why, .. } => out.field("bytes", bytes, format_args!("{why}")),
         }
@@ -181,14 +185,22 @@ fn emit_sealed(mac: &[u8; 2], ciphertext: &[u8], out: &mut impl Sink) {
     out.field("mac", mac, format_args!("start of the HMAC over the ciphertext"));
     let bytes = ciphertext.len();
     match bytes % 16 {
-        0 => out.field("ciphertext", ciphertext, format_args!("{} blocks of 16", bytes / 16)),
-        _ => out.field("ciphertext", ciphertext, format_args!("{bytes} bytes, no whole blocks")),
+        0 => out.field(
+            "ciphertext",
+            ciphertext,
+            format_args!("{} of 16", Count(bytes / 16, "block")),
+        ),
+        _ => out.field(
+            "ciphertext",
+            ciphertext,
+            format_args!("{}, no whole blocks", Count(bytes, "byte")),
+        ),
     }
 }
 
 fn emit_rest(rest: &[u8], out: &mut impl Sink) {
     if !rest.is_empty() {
-        out.field("rest", rest, format_args!("{} bytes that mean nothing", rest.len()));
+        out.field("rest", rest, format_args!("{} without meaning", Count(rest.len(), "byte")));
     }
 }
 

@@ -11,7 +11,7 @@ use super::ack::Ack;
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::header::PayloadType;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -53,7 +53,7 @@ impl<'a> Multipart<'a> {
             ack.emit(out);
             out.close();
         } else if !inner.is_empty() {
-            out.field("inner", inner, format_args!("{} bytes", inner.len()));
+            out.field("inner", inner, format_args!("{}", Count(inner.len(), "byte")));
         }
     }
 }
@@ -64,7 +64,7 @@ impl fmt::Display for Multipart<'_> {
         write!(f, "{inner_type} inside, {remaining} more to come, ")?;
         match self.ack() {
             Some(ack) => ack.fmt(f),
-            None => write!(f, "{} bytes", inner.len()),
+            None => Count(inner.len(), "byte").fmt(f),
         }
     }
 }

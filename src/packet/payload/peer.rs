@@ -14,7 +14,7 @@
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -61,8 +61,8 @@ impl<'a> Peer<'a> {
 impl fmt::Display for Peer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dest, source, mac, ciphertext } = self;
-        let sealed = ciphertext.len();
-        write!(f, "{source:02x} to {dest:02x}, mac {}, {sealed} sealed bytes", Hex(mac))
+        let sealed = Count(ciphertext.len(), "sealed byte");
+        write!(f, "{source:02x} to {dest:02x}, mac {}, {sealed}", Hex(mac))
     }
 }
 

@@ -13,7 +13,7 @@
 use crate::packet::cursor::Cursor;
 use crate::packet::error::Undecodable;
 use crate::packet::hex::Hex;
-use crate::packet::sink::Sink;
+use crate::packet::sink::{Count, Sink};
 
 use std::fmt;
 
@@ -67,7 +67,7 @@ impl<'a> Trace<'a> {
         let size = self.hash_size();
         out.field("flags", &[*flags], format_args!("{size}-byte hashes"));
         if !self.route.is_empty() {
-            out.open("route", format_args!("{} hops to visit", self.hops().len()));
+            out.open("route", format_args!("{} to visit", Count(self.hops().len(), "hop")));
             for (index, hop) in self.hops().enumerate() {
                 out.field("hop", hop, format_args!("{}: {:X}", index + 1, Hex(hop)));
             }
