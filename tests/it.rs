@@ -7,6 +7,7 @@ mod config;
 mod corpus;
 mod door;
 mod fixtures;
+mod fuzz_corpus;
 mod hub;
 mod inside;
 mod layers;
