@@ -21,13 +21,16 @@ pub(super) fn keys() -> Vec<(String, Vec<u8>)> {
 
 /// Rules with keys and regions; `strict` ones check signatures and hash as CoreScope of April 2026.
 pub(super) fn rules(strict: bool) -> Rules {
-    let filter = SourceRules { iata_filter: vec!["SJC".into(), "SEA".into()], region: None };
-    let formula = if strict { Formula::CoreScope202604 } else { Formula::Firmware };
-    Rules {
+    let iata_filter = vec!["SJC".into(), "SEA".into()];
+    let filter = SourceRules { iata_filter, region: None };
+    let rules = Rules {
         keyring: Keyring::new(keys()).expect("these keys have the right lengths"),
         regions: Regions::new(["#ottawa", "#test"].map(str::to_owned)),
-        formula,
-        validate_signatures: strict,
         sources: HashMap::from([(SOURCE.into(), filter)]),
+        ..Rules::default()
+    };
+    match strict {
+        false => rules,
+        true => Rules { formula: Formula::CoreScope202604, validate_signatures: true, ..rules },
     }
 }

@@ -47,10 +47,10 @@ const PACKET: &str = r#"{"raw":"0A00D6"}"#;
 fn named(named: &Observer, topic: &str) {
     observer(named);
     let segments: Vec<&str> = topic.split('/').collect();
-    let is_id = |segment: &&str| segment.eq_ignore_ascii_case(&named.id);
-    let at = segments.iter().position(|s| is_id(&s)).expect("the observer is in the topic");
+    let last = segments.iter().rposition(|s| s.eq_ignore_ascii_case(&named.id));
+    assert!(last.is_some(), "{named:?} is not in {topic:?}");
     if let ["meshrank", "uplink", ..] = segments[..] {
-        assert!(at > 2 || segments[3..].iter().any(|s| is_id(&s)), "a secret is the observer");
+        assert!(last > Some(2), "the observer is a secret of {topic:?}");
         assert_eq!(named.iata, None);
     }
     if let Some(iata) = &named.iata {
