@@ -17,7 +17,7 @@ use meshbox::crypto::channel::{Keyring, hashtag_key};
 use meshbox::crypto::scope::Regions;
 use meshbox::packet::hash::{Digest, Formula};
 use meshbox::packet::sink::{Line, Outline};
-use meshbox::packet::{Anomaly, Frame, hex};
+use meshbox::packet::{Anomaly, Frame, Header, hex};
 use meshbox::record::{Reading, Rules, signature_is_good};
 use serde::Serialize;
 use serde_json::Value;
@@ -55,6 +55,25 @@ fn the_fixtures_are_what_the_recipes_make() {
         files().into_iter().map(|(n, f)| (n, f["hex"].as_str().unwrap().to_owned())).collect();
     let difference: Vec<_> = made.symmetric_difference(&kept).collect();
     assert!(difference.is_empty(), "{difference:#?}");
+}
+
+#[test]
+fn every_payload_type_anomaly_and_error_has_a_fixture() {
+    let files = files();
+    let strings = |key: &str| -> BTreeSet<String> {
+        let found = files.values().filter_map(|f| f[key].as_array()).flatten();
+        found.map(|name| name.as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(strings("anomalies"), Anomaly::ALL.map(|a| a.name().to_owned()).into());
+    let errors: BTreeSet<&str> = files.values().filter_map(|f| f["error"].as_str()).collect();
+    assert_eq!(errors.len(), 7, "{errors:?}");
+    let types: BTreeSet<u8> = files
+        .values()
+        .filter(|f| f["error"].is_null())
+        .map(|f| Header::from_byte(hex::parse(f["hex"].as_str().unwrap()).unwrap()[0]))
+        .map(|header| header.payload_type.nibble())
+        .collect();
+    assert_eq!(types, (0..16).collect());
 }
 
 #[test]

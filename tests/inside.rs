@@ -271,7 +271,10 @@ async fn a_second_hub_plays_the_external_broker_is_stopped_and_started_and_traff
         "[broker]\nenabled = false\n[[mqttSources]]\nname = \"far\"\nbroker = \"mqtt://{at}\"\n"
     );
     let inside = hub(near.path(), &source).await;
-    let receiving = || (inside.health().sources["far"].step == "receiving").then_some(());
+    let receiving = || {
+        let far = &inside.health().sources["far"];
+        (far.connected && far.step == "receiving").then_some(())
+    };
     let db = database(&near);
     let rows = |n: i64| (count(&db, "select count(*) from transmissions") == n).then_some(());
 

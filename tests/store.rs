@@ -5,6 +5,7 @@ mod bench;
 mod faults;
 mod files;
 mod neighbours;
+mod splits;
 mod tables;
 
 use crate::support::eventually;
@@ -43,8 +44,13 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
+        Self::patient(Duration::from_millis(2))
+    }
+
+    /// Commits after so long only.
+    fn patient(commit_interval: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut bed = Self::on(&dir.path().join("meshcore.db"));
+        let mut bed = Self::with_interval(&dir.path().join("meshcore.db"), commit_interval);
         bed._dir = Some(dir);
         bed
     }

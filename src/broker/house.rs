@@ -18,7 +18,7 @@ use super::router::Router;
 use super::sessions::{Identity, Sessions};
 use crate::clock::Clock;
 use crate::counters::Counters;
-use crate::message::Inlet;
+use crate::message::{Inlet, Message};
 
 /// The shared state of one broker.
 pub(super) struct House {
@@ -91,6 +91,14 @@ impl House {
         if let Some(times) = self.counters.reasons.note(reason, self.clock.now_ms()) {
             tracing::warn!(reason, times, "{}", what());
         }
+    }
+
+    /// Notes that a message which nobody will send again found no room until the end.
+    pub(super) fn note_lost(&self, message: &Message) {
+        let from = &message.origin.name;
+        self.note("message_lost_at_shutdown", || {
+            format!("a message from {from} was lost: the queue stayed full to the end")
+        });
     }
 
     /// Notes, once for each name, that a client gave credentials while there are no accounts.

@@ -66,20 +66,23 @@ pub(super) struct Reception {
     pub(super) refusals: Arc<Semaphore>,
 }
 
-/// Binds an address. `0.0.0.0` and `[::]` both mean every address of both families, where there is
-/// IPv6; returns the address with the port that the system gave.
+/// Binds an address; returns it with the port that the system gave. `0.0.0.0` and `[::]` both mean
+/// every address of both families, where there is IPv6, unless the other one is to be bound `beside`.
 ///
 /// # Errors
 /// [`BindError`], in words for the user.
-pub(super) fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    let listener = if address.ip().is_unspecified() {
+pub(super) fn bind(
+    address: SocketAddr,
+    beside: bool,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let listener = if address.ip().is_unspecified() && !beside {
         let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
-        match open(both) {
-            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address),
+        match open(both, false) {
+            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address, true),
             other => other,
         }
     } else {
-        open(address)
+        open(address, true)
     };
     let listener = listener.and_then(|l| l.local_addr().map(|a| (l, a.port())));
     let (listener, port) = listener.map_err(|source| BindError::new(address, source))?;
@@ -105,12 +108,12 @@ impl BindError {
     }
 }
 
-fn open(address: SocketAddr) -> io::Result<TcpListener> {
+fn open(address: SocketAddr, own_family_only: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     // A hub that starts again must not wait for the connections of the last one to be forgotten.
     socket.set_reuseaddr(true)?;
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        sockopt::set_ipv6_v6only(&socket, false)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, own_family_only)?;
     }
     socket.bind(address)?;
     socket.listen(BACKLOG)
@@ -189,5 +192,128 @@ impl Reception {
             }
             drop(room);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::rig::{Rig, eventually};
+    use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::{Mutex, mpsc};
+
+    /// A doorstep that says what the test tells it; once it has nothing more to say, it fails.
+    struct Scripted {
+        streams: Mutex<mpsc::Receiver<DuplexStream>>,
+        failures: Arc<std::sync::atomic::AtomicU64>,
+    }
+
+    impl Doorstep for Scripted {
+        type Stream = DuplexStream;
+
+        async fn accept(&self) -> io::Result<(DuplexStream, IpAddr)> {
+            if let Ok(stream) = self.streams.lock().await.try_recv() {
+                return Ok((stream, "127.0.0.1".parse().unwrap()));
+            }
+            self.failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Err(io::Error::from_raw_os_error(24))
+        }
+    }
+
+    fn reception(rig: &Rig, room: usize, refusals: usize) -> Reception {
+        Reception {
+            house: Arc::clone(&rig.house),
+            intake: rig.intake.clone(),
+            doors: rig.doors.clone(),
+            kill: CancellationToken::new(),
+            room: Arc::new(Semaphore::new(room)),
+            refusals: Arc::new(Semaphore::new(refusals)),
+        }
+    }
+
+    async fn log_in(stream: &mut DuplexStream) -> [u8; 4] {
+        let mut out = bytes::BytesMut::new();
+        Packet::Connect(Connect::new("x")).write(&mut out, usize::MAX).unwrap();
+        stream.write_all(&out).await.unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn case_7_used_up_descriptors_make_accepting_rest_and_it_recovers() {
+        let rig = Rig::new().await;
+        let (sender, streams) = mpsc::channel(1);
+        let failures = Arc::default();
+        let doorstep = Scripted { streams: Mutex::new(streams), failures: Arc::clone(&failures) };
+        let failed = || failures.load(std::sync::atomic::Ordering::Relaxed);
+        let started = std::time::Instant::now();
+        let loop_ = tokio::spawn(accept(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        eventually("it has failed a few times", || failed() >= 5).await;
+        // It rests between the errors instead of spinning, and the log says so once.
+        assert!(started.elapsed() >= REST * 4);
+        assert!(u128::from(failed()) <= 2 + started.elapsed().as_millis() / REST.as_millis());
+        assert_eq!(rig.house.counters.reasons.count("accept_failed"), failed());
+        let (mut client, ours) = duplex(1024);
+        sender.send(ours).await.unwrap();
+        assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
+        rig.house.quiet.cancel();
+        loop_.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_connection_too_many_is_told_so_with_code_3() {
+        let rig = Rig::new().await;
+        let reception = reception(&rig, 1, 1);
+        let arrive = || {
+            let (client, ours) = duplex(1024);
+            reception.receive(ours, "127.0.0.1".parse().unwrap(), Access::Lan);
+            client
+        };
+        let mut first = arrive();
+        assert_eq!(log_in(&mut first).await, [0x20, 2, 0, 0]);
+        let mut second = arrive();
+        // While the second is being told, there is no room even for telling the third.
+        let mut third = arrive();
+        assert_eq!(third.read(&mut [0; 4]).await.unwrap(), 0);
+        let unavailable = ConnectReturnCode::ServiceUnavailable as u8;
+        assert_eq!(log_in(&mut second).await, [0x20, 2, 0, unavailable]);
+        drop((first, second));
+        eventually("there is room again", || reception.room.available_permits() == 1).await;
+        assert_eq!(log_in(&mut arrive()).await, [0x20, 2, 0, 0]);
+        assert_eq!(rig.house.counters.reasons.count("too_many_connections"), 2);
+    }
+
+    #[test]
+    fn a_bind_error_is_one_line_that_says_what_to_do() {
+        let address: SocketAddr = "0.0.0.0:1883".parse().unwrap();
+        let cases = [
+            (io::ErrorKind::AddrInUse, "another broker"),
+            (io::ErrorKind::PermissionDenied, "privilege"),
+            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
+        ];
+        for (kind, words) in cases {
+            let error = BindError::new(address, kind.into()).to_string();
+            assert!(error.contains("0.0.0.0:1883") && error.contains(words), "{error}");
+            assert!(!error.contains('\n'));
+        }
+    }
+
+    #[tokio::test]
+    async fn both_families_can_be_bound_side_by_side() {
+        let (_v6, address) = bind("[::]:0".parse().unwrap(), true).unwrap();
+        let v4 = SocketAddr::new("0.0.0.0".parse().unwrap(), address.port());
+        assert!(bind(v4, true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn binding_reports_the_port_that_the_system_gave() {
+        for wanted in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0", "[::1]:0"] {
+            let wanted: SocketAddr = wanted.parse().unwrap();
+            let (listener, address) = bind(wanted, false).unwrap();
+            assert_eq!(address.ip(), wanted.ip());
+            assert_eq!(address.port(), listener.local_addr().unwrap().port());
+        }
     }
 }

@@ -50,8 +50,8 @@ pub(super) struct Refusal {
 }
 
 /// The largest CONNECT, in bytes after the fixed header: names, a password of any token's length and
-/// a will of tens of kilobytes.
-const MAX_CONNECT: usize = 64 * 1024;
+/// a will of several kilobytes. Strangers can make us keep as much, so it is not larger.
+const MAX_CONNECT: usize = 16 * 1024;
 
 /// Takes the CONNECT off the received bytes, `None` while it has not wholly arrived. What cannot be
 /// one is refused at its first byte.

@@ -14,8 +14,8 @@
 //! # Stopping
 //!
 //! 1. [`Broker::quiesce`] (or cancelling [`Parts::shutdown`]): nothing more is accepted. Each
-//!    connection reads what the system has received for it already, at most 1 MiB, hands that on, and
-//!    drops its inlet. When `quiesce` returns the broker holds no inlet: once the other inlets are
+//!    connection reads what has been received for it already, at most 1 MiB, hands that on, and drops
+//!    its inlet. When `quiesce` returns the broker holds no inlet: once the other inlets are
 //!    gone, too, the pipeline runs dry and ends.
 //! 2. Meanwhile connections go on acknowledging what is committed, and close once nothing of theirs
 //!    is left in the pipeline.
@@ -30,6 +30,8 @@ mod listener;
 mod login;
 mod neighbourhood;
 mod retained;
+#[cfg(test)]
+mod rig;
 mod router;
 mod sessions;
 
@@ -38,6 +40,7 @@ pub use listener::BindError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -89,7 +92,8 @@ pub enum StartError {
 /// How long the router's tasks may take to end; they only wait for the router's own thread.
 const ATTENDANTS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Starts a broker: binds every listener first, then lets clients in.
+/// Starts a broker: binds every listener first, then lets clients in. Without a listener it does
+/// nothing and holds no inlet.
 ///
 /// Must be called inside a tokio runtime with I/O and time.
 ///
@@ -97,47 +101,39 @@ const ATTENDANTS_WITHIN: Duration = Duration::from_secs(2);
 /// [`StartError`]: one line that names the address and says what to do. Nothing is left running.
 pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, StartError> {
     let listeners = if config.enabled { &config.listeners[..] } else { &[] };
+    let bound = bind_all(listeners)?;
+    let mut broker = Broker::idle(parts.shutdown.child_token());
+    if bound.is_empty() {
+        return Ok(broker);
+    }
+    let counters = Arc::clone(&parts.counters);
+    let reception = broker.reception(parts).await?;
+    for (listener, access, name) in bound {
+        counters.listening(name.clone());
+        broker.listening.push(name);
+        broker.doors.spawn(listener::accept(listener, access, reception.clone()));
+    }
+    Ok(broker)
+}
+
+/// What was bound, who may come in there, and how it is shown.
+type Bound = (TcpListener, Access, Listening);
+
+fn bind_all(listeners: &[config::Listener]) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for wanted in listeners {
         let Transport::Tcp = wanted.transport;
-        let (listener, address) = listener::bind(wanted.bind)?;
+        let other = |l: &config::Listener| {
+            l.bind.ip().is_unspecified()
+                && l.bind.port() == wanted.bind.port()
+                && l.bind.is_ipv4() != wanted.bind.is_ipv4()
+        };
+        // With port 0 they get a port each, and each may have both families.
+        let beside = wanted.bind.port() != 0 && listeners.iter().any(other);
+        let (listener, address) = listener::bind(wanted.bind, beside)?;
         bound.push((listener, wanted.access, named(wanted, address.to_string())));
     }
-    let quiet = parts.shutdown.child_token();
-    let [closing, kill, router_stop] = std::array::from_fn(|_| CancellationToken::new());
-    let [intakes, doors, attendants] = std::array::from_fn(|_| TaskTracker::new());
-    let counters = Arc::clone(&parts.counters);
-    let router = Router::start(counters, attendants.clone(), router_stop.clone());
-    let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
-    let tokens = (quiet.clone(), closing.clone());
-    let house = House::new(parts.clock, Arc::clone(&parts.counters), router, tokens);
-    let reception = Reception {
-        house: Arc::new(house),
-        intake: Intake::new(parts.inlet, &intakes),
-        doors: doors.clone(),
-        kill: kill.clone(),
-        room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-    };
-    let mut listening = Vec::new();
-    for (listener, access, name) in bound {
-        parts.counters.listening(name.clone());
-        listening.push(name);
-        doors.spawn(listener::accept(listener, access, reception.clone()));
-    }
-    let guards = [&quiet, &closing, &kill, &router_stop].map(|token| token.clone().drop_guard());
-    let router = router_stop;
-    Ok(Broker {
-        listening,
-        quiet,
-        closing,
-        kill,
-        router,
-        intakes,
-        doors,
-        attendants,
-        _guards: guards,
-    })
+    Ok(bound)
 }
 
 fn named(listener: &config::Listener, address: String) -> Listening {
@@ -159,6 +155,41 @@ fn named(listener: &config::Listener, address: String) -> Listening {
 }
 
 impl Broker {
+    fn idle(quiet: CancellationToken) -> Self {
+        let [closing, kill, router] = std::array::from_fn(|_| CancellationToken::new());
+        let [intakes, doors, attendants] = std::array::from_fn(|_| TaskTracker::new());
+        let guards = [&quiet, &closing, &kill, &router].map(|token| token.clone().drop_guard());
+        let listening = Vec::new();
+        Self {
+            listening,
+            quiet,
+            closing,
+            kill,
+            router,
+            intakes,
+            doors,
+            attendants,
+            _guards: guards,
+        }
+    }
+
+    /// Builds what all connections share.
+    async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
+        let Parts { inlet, clock, counters, .. } = parts;
+        let attendants = self.attendants.clone();
+        let router = Router::start(Arc::clone(&counters), attendants, self.router.clone());
+        let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
+        let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
+        Ok(Reception {
+            house: Arc::new(house),
+            intake: Intake::new(inlet, &self.intakes),
+            doors: self.doors.clone(),
+            kill: self.kill.clone(),
+            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        })
+    }
+
     /// What listens where, with the ports that the system gave, in the order of the configuration.
     pub fn listening(&self) -> &[Listening] {
         &self.listening

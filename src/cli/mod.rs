@@ -15,7 +15,7 @@ use crate::config::{Config, env};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,8 +67,9 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args, &env::of_this_process, &working_dir()?, out),
         Command::Decode(args) => {
-            let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            decode::run(&args, &mut io::stdin().lock(), out, colours)
+            let colours = decode::colours_are_wanted();
+            let (stdin, stderr) = (&mut io::stdin().lock(), &mut io::stderr());
+            decode::run(&args, decode::Streams { stdin, stdout: out, stderr, colours })
         }
         Command::Replay(args) => replay::run(&args, out),
         Command::Status(args) => status::run(&args, out),

@@ -1,9 +1,9 @@
 //! What is odd about a packet that is kept nevertheless.
 
+use super::Packet;
 use super::error::Undecodable;
 use super::header::PayloadType;
 use super::payload::{AppData, Control, Payload};
-use super::{MAX_PAYLOAD, Packet};
 
 use std::fmt;
 
@@ -21,6 +21,8 @@ pub enum Anomaly {
     PayloadTypeReserved,
     /// A ciphertext that is empty or no multiple of 16 bytes.
     CiphertextNotBlocks,
+    /// An ACK of more than 6 bytes.
+    AckTooLong,
     /// An advert that says nothing about its node.
     AppDataAbsent,
     /// App data that ends before what its flags promise.
@@ -40,6 +42,24 @@ pub enum Anomaly {
 }
 
 impl Anomaly {
+    /// Every anomaly there is, the gravest first.
+    pub const ALL: [Self; 14] = [
+        Self::VersionReserved,
+        Self::PayloadTooShort,
+        Self::PayloadEmpty,
+        Self::PayloadTypeReserved,
+        Self::CiphertextNotBlocks,
+        Self::AckTooLong,
+        Self::AppDataAbsent,
+        Self::AppDataTruncated,
+        Self::AppDataTooLong,
+        Self::TraceNotDirect,
+        Self::TraceWithHashSize,
+        Self::TraceRouteUneven,
+        Self::MultipartNotAck,
+        Self::ControlNotZeroHop,
+    ];
+
     /// The anomaly's name.
     pub fn name(self) -> &'static str {
         match self {
@@ -48,6 +68,7 @@ impl Anomaly {
             Self::PayloadEmpty => "payload_empty",
             Self::PayloadTypeReserved => "payload_type_reserved",
             Self::CiphertextNotBlocks => "ciphertext_not_blocks",
+            Self::AckTooLong => "ack_too_long",
             Self::AppDataAbsent => "app_data_absent",
             Self::AppDataTruncated => "app_data_truncated",
             Self::AppDataTooLong => "app_data_too_long",
@@ -97,6 +118,7 @@ pub(super) fn of(packet: &Packet<'_>) -> Vec<Anomaly> {
             note(packet.path.size() != 1, Anomaly::TraceWithHashSize);
             note(!trace.leftover().is_empty(), Anomaly::TraceRouteUneven);
         }
+        Payload::Ack(ack) => note(ack.extra.len() > 2, Anomaly::AckTooLong),
         Payload::Multipart(part) => {
             note(part.inner_type != PayloadType::Ack, Anomaly::MultipartNotAck);
         }
@@ -122,5 +144,5 @@ fn ciphertext_is_uneven(payload: &Payload<'_>) -> bool {
         Payload::AnonRequest(request) => request.ciphertext,
         _ => return false,
     };
-    !(16..=MAX_PAYLOAD).contains(&ciphertext.len()) || ciphertext.len() % 16 != 0
+    ciphertext.is_empty() || ciphertext.len() % 16 != 0
 }

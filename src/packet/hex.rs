@@ -17,6 +17,10 @@ pub use super::error::HexError;
 /// assert_eq!(hex::parse("0x0a").unwrap_err().at(), 1);
 /// ```
 pub fn parse(text: &str) -> Result<Vec<u8>, HexError> {
+    // Nearly all text is digits only; whatever is not is looked at character by character.
+    if let Ok(bytes) = ::hex::decode(text) {
+        return Ok(bytes);
+    }
     let mut bytes = Vec::with_capacity(text.len() / 2);
     let mut high = None;
     for (at, found) in text.chars().enumerate() {

@@ -14,6 +14,7 @@
 //! | the path and its length byte | [`path`] |
 //! | where the payload begins, and what makes a packet unreadable | [`frame`], [`error`] |
 //! | a payload's layout | its file in [`payload`] |
+//! | what is inside one that was sealed for a peer | [`inside`] |
 //! | when two receptions are one transmission | [`hash`] |
 //! | what is odd about a packet | [`anomaly`] |
 //! | names, offsets and meanings of all fields, for people | [`sink::Outline`] |
@@ -35,6 +36,18 @@
 //! assert_eq!(packet.to_bytes(), bytes);
 //! ```
 //!
+//! # What is taken
+//!
+//! | bytes | with us | firmware |
+//! |---|---|---|
+//! | payload version 1–3 | kept, the payload as bytes | drops the packet |
+//! | hash size code 3, with or without hops | [`Error::HashSizeReserved`] | drops it |
+//! | more than 64 bytes of path | [`Error::PathTooLong`] | drops it |
+//! | a path that does not end within the packet | [`Error::PathTruncated`] | drops it |
+//! | more than 184 bytes of payload | [`Error::PayloadTooLong`] | drops it |
+//! | a payload shorter than its fixed part, or none | kept as bytes | drops it |
+//! | white space in hex, anywhere | left out | – |
+//!
 //! # Writing
 //!
 //! [`Packet::to_bytes`] gives back the bytes that were read, and puts together what was built by
@@ -48,6 +61,7 @@ pub mod frame;
 pub mod hash;
 pub mod header;
 pub mod hex;
+pub mod inside;
 pub mod path;
 pub mod payload;
 pub mod sink;
@@ -81,6 +95,16 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// [`Error`]: the envelope is broken. A broken payload is no error.
+    ///
+    /// ```
+    /// use meshbox::packet::{Packet, Payload};
+    /// // 0x85 means five hops of three bytes, and two bytes are there.
+    /// let error = Packet::parse(&[0x01, 0x85, 0x01, 0x02]).unwrap_err();
+    /// assert_eq!((error.name(), error.at()), ("path_truncated", 4));
+    /// // A direct message of one byte is none, and is kept.
+    /// let packet = Packet::parse(&[0x0A, 0x00, 0xD6]).unwrap();
+    /// assert!(matches!(packet.payload, Payload::Undecoded { bytes: [0xD6], .. }));
+    /// ```
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         Frame::parse(bytes).map(|frame| Self::of(&frame))
     }
@@ -136,6 +160,16 @@ impl<'a> Packet<'a> {
     }
 
     /// The packet's fields with names, offsets and meanings.
+    ///
+    /// ```
+    /// use meshbox::packet::Packet;
+    /// let packet = Packet::parse(&[0x0D, 0x01, 0xB8, 1, 2, 3, 4]).unwrap();
+    /// let names: Vec<_> = packet.outline().lines.iter().map(|l| (l.at, l.name)).collect();
+    /// let expected = [
+    ///     (0, "header"), (1, "path length"), (2, "path"), (2, "hop"), (3, "payload"), (3, "code"),
+    /// ];
+    /// assert_eq!(names, expected);
+    /// ```
     pub fn outline(&self) -> Outline {
         let mut outline = Outline::default();
         self.emit(&mut outline);
@@ -143,11 +177,11 @@ impl<'a> Packet<'a> {
     }
 
     /// The hops that the packet names: of its route for a TRACE, else of its path.
-    pub fn hops(&self) -> Box<dyn Iterator<Item = &'a [u8]> + 'a> {
+    pub fn hops(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         match self.payload {
-            Payload::Trace(trace) => Box::new(trace.hops()),
-            _ if self.path_holds_snrs() => Box::new(std::iter::empty()),
-            _ => Box::new(self.path.hops()),
+            Payload::Trace(trace) => trace.route.chunks_exact(trace.hash_size()),
+            _ if self.path_holds_snrs() => [].chunks_exact(1),
+            _ => self.path.bytes().chunks_exact(self.path.size().into()),
         }
     }
 
@@ -168,6 +202,12 @@ impl<'a> Packet<'a> {
     }
 
     /// Everything odd about it, the gravest first.
+    ///
+    /// ```
+    /// use meshbox::packet::{Anomaly, Packet};
+    /// let flooded_trace = Packet::parse(&[0x25, 0x00, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0xFB]).unwrap();
+    /// assert_eq!(flooded_trace.anomalies(), [Anomaly::TraceNotDirect]);
+    /// ```
     pub fn anomalies(&self) -> Vec<Anomaly> {
         anomaly::of(self)
     }
@@ -178,10 +218,10 @@ impl<'a> Packet<'a> {
 }
 
 impl fmt::Display for Packet<'_> {
-    /// One line: what it carries and how it travels.
+    /// One line: how it travels and what it carries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hops = Count(self.path.count().into(), "hop");
-        write!(f, "{} by {}, {hops}", self.payload, self.header.route)
+        write!(f, "{}, {hops}: {}", self.header.route, self.payload)
     }
 }
 

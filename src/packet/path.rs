@@ -16,7 +16,6 @@
 
 use super::cursor::Cursor;
 use super::error::Error;
-use super::hex::Hex;
 use super::sink::{Count, Sink};
 
 /// The most bytes a path has (firmware `MAX_PATH_SIZE`).
@@ -35,6 +34,13 @@ impl<'a> Path<'a> {
 
     /// A path of hashes of `size` bytes; `None` when a size is not 1–3, the bytes are no whole
     /// hashes, or they are more than 63 hashes or 64 bytes.
+    ///
+    /// ```
+    /// use meshbox::packet::Path;
+    /// let path = Path::new(2, &[0x7D, 0x1D, 0x1F, 0x5D]).unwrap();
+    /// assert_eq!((path.count(), path.length_byte()), (2, 0x42));
+    /// assert_eq!(Path::new(2, &[0x7D]), None);
+    /// ```
     pub fn new(size: u8, bytes: &'a [u8]) -> Option<Self> {
         let whole = matches!(size, 1..=3) && bytes.len() % usize::from(size) == 0;
         let path = Self { size, bytes };
@@ -89,13 +95,14 @@ impl<'a> Path<'a> {
     }
 
     pub(super) fn emit(&self, out: &mut impl Sink) {
-        let (hops, size) = (Count(self.count().into(), "hop"), self.size);
+        let (count, size) = (self.count(), self.size);
+        let hops = Count(count.into(), "hop");
         let meaning = format_args!("{hops}, {size}-byte hashes");
         out.field("path length", &[self.length_byte()], meaning);
         if !self.bytes.is_empty() {
             out.open("path", format_args!("hashes of repeaters"));
             for (index, hop) in self.hops().enumerate() {
-                out.field("hop", hop, format_args!("{}: {:X}", index + 1, Hex(hop)));
+                out.field("hop", hop, format_args!("{} of {count}", index + 1));
             }
             out.close();
         }
@@ -109,7 +116,7 @@ impl<'a> Path<'a> {
             out.open("path", format_args!("the SNR at which each hop heard it"));
             for (index, byte) in self.bytes.iter().enumerate() {
                 let snr = super::quarter_db(*byte);
-                out.field("snr", &[*byte], format_args!("{}: {snr} dB", index + 1));
+                out.field("snr", &[*byte], format_args!("{snr} dB at hop {}", index + 1));
             }
             out.close();
         }

@@ -1,4 +1,11 @@
-//! Why a message becomes no record. Every reason's name is a counter, so it is fixed here.
+//! Why a message becomes no record. Every reason's name is a counter, so the names are fixed:
+//!
+//! | from | names |
+//! |---|---|
+//! | the message ([`Unread`]) | `not_json`, `no_raw`, `unknown_topic`, … |
+//! | the hex ([`HexError`]) | `bad_hex`, `odd_hex` |
+//! | the packet ([`Error`]) | `packet_too_short`, `transport_codes_missing`, `path_length_missing`, `hash_size_reserved`, `path_too_long`, `path_truncated`, `payload_too_long` |
+//! | the rules, here | `iata_filtered`, `advert_key_zero`, `advert_invalid_position` |
 
 use crate::envelope::Unread;
 use crate::packet::{Error, HexError};

@@ -1,6 +1,7 @@
 //! What decides how messages become records.
 
 use crate::crypto::channel::Keyring;
+use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
 use crate::message::{Origin, OriginKind};
 use crate::packet::hash::Formula;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub struct Rules {
     /// Channel keys.
     pub keyring: Keyring,
+    /// Private keys of nodes of ours, whose sealed packets are opened; none: nothing is tried.
+    pub node_keys: Vec<NodeKey>,
     /// Regions whose scope codes are recognised.
     pub regions: Regions,
     /// How packets are hashed.
@@ -26,7 +29,7 @@ pub struct Rules {
 /// What is special about an external broker's messages.
 #[derive(Clone, Debug, Default)]
 pub struct SourceRules {
-    /// Regions (the topic's second segment) whose packets are taken, spelled exactly so; empty: all.
+    /// Regions (the topic's second segment, whatever its case) whose packets are taken; empty: all.
     /// Never applied to a status (CoreScope #694).
     pub iata_filter: Vec<String>,
     /// The region where neither payload nor topic has one.
@@ -48,7 +51,8 @@ impl SourceRules {
     /// none, and passes.
     pub fn refuses<'t>(&self, topic: &'t str) -> Option<&'t str> {
         let region = topic.split('/').nth(1)?;
-        let taken = self.iata_filter.is_empty() || self.iata_filter.iter().any(|r| r == region);
+        let taken = self.iata_filter.is_empty()
+            || self.iata_filter.iter().any(|r| r.eq_ignore_ascii_case(region.trim()));
         (!taken).then_some(region)
     }
 }
@@ -63,11 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_looks_at_the_second_segment_exactly() {
+    fn the_filter_looks_at_the_second_segment_whatever_its_case() {
         let rules = filter(&["SJC", "SFO"]);
         assert_eq!(rules.refuses("meshcore/SJC/KEY/packets"), None);
         assert_eq!(rules.refuses("meshcore/LAX/KEY/packets"), Some("LAX"));
-        assert_eq!(rules.refuses("meshcore/sjc/KEY/packets"), Some("sjc"));
+        assert_eq!(rules.refuses("meshcore/ sjc/KEY/packets"), None);
         assert_eq!(rules.refuses("meshcore"), None);
     }
 

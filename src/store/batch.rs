@@ -57,6 +57,11 @@ impl Batch {
         self.refused.get(&n).map(String::as_str)
     }
 
+    /// How many cannot be stored.
+    pub(super) fn refusals(&self) -> usize {
+        self.refused.len()
+    }
+
     /// Ends every record after the commit: its receipt says how it ended, its place is given back.
     /// Returns the reasons of those that were refused.
     pub(super) fn end(&mut self, shared: &Shared) -> Vec<String> {

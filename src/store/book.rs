@@ -56,7 +56,7 @@ const REFUSED_BYTES: usize = 1_024;
 const DROPPED_ROWS: i64 = 100_000;
 
 /// The most rows that are trimmed for one that is added: an older file may be far over.
-const TRIM: i64 = 250;
+const TRIM: i64 = 4;
 
 impl<'c> Book<'c> {
     pub(super) fn new(conn: &'c Connection, dedup: bool) -> rusqlite::Result<Self> {
@@ -81,6 +81,8 @@ impl<'c> Book<'c> {
         self.tally.clear();
         self.counts = Counts::default();
         self.conn.execute_batch("BEGIN IMMEDIATE")?;
+        #[cfg(test)]
+        super::faults::limit_pages(self.conn);
         let version = Some(self.sql.data_version.query_row([], |row| row.get(0))?);
         if self.data_version != version {
             self.forget();
@@ -217,7 +219,7 @@ impl<'c> Book<'c> {
 
     /// A row whose id differs only in case: made by a program that keeps the topic's spelling.
     fn odd_observer(&mut self, id: &str) -> Result<Option<Observer>, Fault> {
-        if id.len() != 64 {
+        if id.len() != 64 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Ok(None);
         }
         if self.odd.is_none() {

@@ -91,3 +91,83 @@ fn report(conn: &Connection, mode: &str, counters: &Counters) -> Option<Report> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open;
+
+    fn pages(conn: &Connection) -> (i64, i64) {
+        let report = report(conn, "NOOP", &Counters::default()).unwrap();
+        (report.pages, report.pages - report.copied)
+    }
+
+    /// Commits some 4 MiB.
+    fn write(conn: &Connection) {
+        conn.execute_batch(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1024)
+             INSERT INTO dropped_packets (reason) SELECT hex(randomblob(1900)) FROM n",
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn the_wal_is_copied_at_16_mib_and_in_a_burst_at_64() {
+        for (burst, limit) in [(false, 16), (true, 64)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.db");
+            let conn = open::open(&path).unwrap().conn;
+            let (mut checkpoints, counters) = (Checkpoints::default(), Counters::default());
+            let mut most = 0;
+            for _ in 0..40 {
+                write(&conn);
+                most = most.max(pages(&conn).1);
+                checkpoints.after_commit(&conn, burst, &counters);
+            }
+            let mib = most / 256;
+            assert!((limit..limit + 8).contains(&mib), "burst {burst}: {mib} MiB waited");
+            let wal = std::fs::metadata(dir.path().join("x.db-wal")).unwrap().len() >> 20;
+            let wal = i64::try_from(wal).unwrap();
+            assert!(wal < limit + 8, "burst {burst}: the WAL has {wal} MiB");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_pins_the_wal_is_asked_again_only_after_16_mib_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.db");
+        let conn = open::open(&path).unwrap().conn;
+        let (mut checkpoints, counters) = (Checkpoints::default(), Counters::default());
+        let reader = Connection::open(&path).unwrap();
+        let count = "BEGIN; SELECT COUNT(*) FROM dropped_packets";
+        reader.execute_batch(count).unwrap();
+        let mut asked = Vec::new();
+        for n in 0..14 {
+            write(&conn);
+            let due = checkpoints.due;
+            checkpoints.after_commit(&conn, false, &counters);
+            if checkpoints.due != due {
+                asked.push(n);
+            }
+        }
+        assert!((2..=3).contains(&asked.len()), "asked at {asked:?}");
+        reader.execute_batch("COMMIT").unwrap();
+        checkpoints.last(&conn, &counters);
+        assert_eq!(pages(&conn), (0, 0));
+        assert_eq!(checkpoints.due, PAGES);
+    }
+
+    #[test]
+    fn after_a_minute_without_records_the_wal_is_emptied_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open::open(&dir.path().join("x.db")).unwrap().conn;
+        let (mut checkpoints, counters) = (Checkpoints::default(), Counters::default());
+        write(&conn);
+        checkpoints.after_commit(&conn, false, &counters);
+        checkpoints.idle(&conn, IDLE - Duration::from_secs(1), &counters);
+        assert!(pages(&conn).0 > 0);
+        checkpoints.idle(&conn, IDLE, &counters);
+        assert_eq!(pages(&conn).0, 0);
+        assert!(checkpoints.empty);
+    }
+}

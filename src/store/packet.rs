@@ -29,7 +29,7 @@ impl Book<'_> {
         observer: Option<i64>,
         at_ms: i64,
     ) -> Result<(), Fault> {
-        let fingerprint = self.fingerprints.hash_one(&row.raw_hex);
+        let fingerprint = self.fingerprints.hash_one(row.raw_hex.as_bytes());
         let key = key(&row.hash);
         let known = key.and_then(|k| self.transmissions.get(&k).copied());
         let (mut transmission, new) = match known {
@@ -39,16 +39,14 @@ impl Book<'_> {
         let raw = (transmission.fingerprint != fingerprint).then_some(row.raw_hex.as_str());
         self.observation(row, &transmission, observer, raw, at_ms, new)?;
         let second = stamp::epoch(at_ms);
-        if second < transmission.first || second > transmission.last {
-            self.tally
-                .heard
-                .entry(transmission.id)
-                .and_modify(|span| span.stretch(at_ms))
-                .or_insert_with(|| Span::of(at_ms));
+        let moved = second < transmission.first || second > transmission.last;
+        if moved {
+            let heard = self.tally.heard.entry(transmission.id).or_insert(Span::of(at_ms));
+            heard.stretch(at_ms);
             transmission.first = transmission.first.min(second);
             transmission.last = transmission.last.max(second);
         }
-        if let Some(key) = key {
+        if let Some(key) = key.filter(|_| moved || known.is_none()) {
             self.transmissions.insert(key, transmission);
         }
         if let Some(node) = &row.node {
@@ -90,10 +88,11 @@ impl Book<'_> {
         let known = self.sql.find_transmission.query_row([&row.hash], |row| {
             Ok(Transmission {
                 id: row.get(0)?,
-                fingerprint: fingerprints.hash_one(row.get_ref(1)?.as_str()?),
-                // A time that cannot be read is left as it is.
+                fingerprint: fingerprints
+                    .hash_one(row.get_ref(1)?.as_bytes_or_null()?.unwrap_or(&[])),
+                // A time that cannot be read is no reason to write the row.
                 first: row.get::<_, Option<i64>>(2)?.unwrap_or(i64::MIN),
-                last: row.get(3)?,
+                last: row.get::<_, Option<i64>>(3)?.unwrap_or(0),
             })
         })?;
         Ok((known, false))

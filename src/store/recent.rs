@@ -31,7 +31,7 @@ impl<K: Eq + Hash, V> Recent<K, V> {
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= self.half {
+        if self.young.len() >= self.half && !self.young.contains_key(&key) {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
         }
@@ -66,6 +66,17 @@ mod tests {
             recent.insert(n, n);
             assert!(recent.get(&0).is_some(), "forgotten after {n}");
         }
+    }
+
+    #[test]
+    fn writing_what_is_there_forgets_nothing() {
+        let mut recent = Recent::new(4);
+        for n in [0, 1, 2, 3] {
+            recent.insert(n, n);
+        }
+        recent.insert(3, 4);
+        assert_eq!(recent.get(&0), Some(&mut 0));
+        assert_eq!(recent.get(&3), Some(&mut 4));
     }
 
     #[test]

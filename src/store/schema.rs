@@ -6,8 +6,8 @@
 /// `PRAGMA user_version` of a file whose tables are as below; CoreScope leaves it at 0.
 pub(super) const VERSION: i64 = 1;
 
-/// Each table of CoreScope's: its name and its columns. A column is written exactly as
-/// `ALTER TABLE … ADD COLUMN` takes it, except those of the first CoreScope (see [`OLDEST`]).
+/// Every table: CoreScope's, then ours. A column that an older file may lack is written as
+/// `ALTER TABLE … ADD COLUMN` takes it.
 pub(super) const TABLES: &[Table] = &[
     Table { name: "nodes", columns: NODES, constraints: "" },
     Table { name: "inactive_nodes", columns: NODES, constraints: "" },
@@ -260,7 +260,7 @@ pub(super) const INDEXES: &[(&str, &str, &str)] = &[
 /// The statement that makes an index of [`INDEXES`].
 pub(super) fn create_index((name, table, on): (&str, &str, &str)) -> String {
     let unique = if name == DEDUP { "UNIQUE " } else { "" };
-    format!("CREATE {unique}INDEX {name} ON {table} {on}")
+    format!("CREATE {unique}INDEX {name} ON {table}{on}")
 }
 
 /// One row an observation, as CoreScope's server reads it.

@@ -3,7 +3,7 @@
 
 use crate::record::Record;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ impl Pulse {
         Self(shared)
     }
 
-    /// How long ago the last move was. A healthy writer moves at least every few seconds: the
-    /// longest step is one commit or one checkpoint.
+    /// How long ago the last move was; less than three seconds while all is well. A commit or a
+    /// checkpoint counts as one move for three minutes: a slow SD card may need them.
     pub fn age(&self) -> Duration {
         let beat = Duration::from_millis(self.0.beat_ms.load(Ordering::Relaxed));
         self.0.since.elapsed().saturating_sub(beat)
@@ -27,11 +27,12 @@ impl Pulse {
 #[derive(Debug)]
 pub(super) struct Shared {
     since: Instant,
-    /// Of the last beat, in milliseconds after `since`.
+    /// Of the last beat, in milliseconds after `since`; ahead of time while a long step is allowed.
     beat_ms: AtomicU64,
     /// Records handed in and not yet committed or refused, and how many of them are waited for.
     records: AtomicU64,
     awaited: AtomicU64,
+    drained: AtomicBool,
     abandoned: Mutex<bool>,
     abandoning: Condvar,
 }
@@ -43,6 +44,7 @@ impl Default for Shared {
             beat_ms: AtomicU64::new(0),
             records: AtomicU64::new(0),
             awaited: AtomicU64::new(0),
+            drained: AtomicBool::new(false),
             abandoned: Mutex::new(false),
             abandoning: Condvar::new(),
         }
@@ -53,6 +55,21 @@ impl Shared {
     pub(super) fn beat(&self) {
         let ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.beat_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The next step may take so long: the pulse stands still only after that.
+    pub(super) fn allow(&self, step: Duration) {
+        let ms = u64::try_from((self.since.elapsed() + step).as_millis()).unwrap_or(u64::MAX);
+        self.beat_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// Every sink is gone and everything is committed; only the checkpoint is left to do.
+    pub(super) fn drained(&self) {
+        self.drained.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.drained.load(Ordering::Acquire)
     }
 
     /// A record is handed in.
@@ -87,5 +104,33 @@ impl Shared {
         let guard = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.abandoning.wait_timeout_while(guard, pause, |abandoned| !*abandoned);
         drop(waited);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pulse_of_a_stuck_writer_ages_and_a_long_step_is_allowed_for() {
+        let shared = Arc::new(Shared::default());
+        let pulse = Pulse::new(Arc::clone(&shared));
+        let old = Duration::from_millis(3);
+        while pulse.age() < old {
+            shared.pause(Duration::from_millis(1));
+        }
+        shared.allow(Duration::from_secs(60));
+        assert_eq!(pulse.age(), Duration::ZERO);
+        shared.beat();
+        assert!(pulse.age() < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_pause_ends_when_the_writer_is_to_give_up() {
+        let shared = Shared::default();
+        shared.abandon();
+        let started = Instant::now();
+        shared.pause(Duration::from_secs(3_600));
+        assert!(started.elapsed() < Duration::from_secs(60));
     }
 }

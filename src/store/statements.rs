@@ -23,7 +23,9 @@ statements! {
     data_version: "PRAGMA data_version",
     find_observer: "SELECT rowid FROM observers WHERE id = ?1",
     /// Observers whose id is a key that is not in upper case: another program wrote them.
-    odd_observers: "SELECT rowid, id FROM observers WHERE length(id) = 64 AND id <> upper(id)",
+    odd_observers:
+        "SELECT rowid, id FROM observers WHERE typeof(id) = 'text' AND length(id) = 64
+           AND id <> upper(id) AND id NOT GLOB '*[^0-9A-Fa-f]*'",
     /// Its counts and times follow in the same transaction, with `update_observer`.
     insert_observer:
         "INSERT INTO observers (id, last_seen, first_seen, packet_count) VALUES (?1, ?2, ?2, 0)",
@@ -71,7 +73,8 @@ statements! {
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
          ON CONFLICT (hash) DO NOTHING",
     find_transmission:
-        "SELECT id, raw_hex, unixepoch(first_seen), last_seen FROM transmissions WHERE hash = ?1",
+        "SELECT id, CAST(raw_hex AS BLOB), unixepoch(first_seen), CAST(last_seen AS INTEGER)
+         FROM transmissions WHERE hash = ?1",
     /// Heard earlier or later than the row says.
     update_transmission:
         "UPDATE transmissions SET

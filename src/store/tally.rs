@@ -148,7 +148,9 @@ fn merge(old: &mut StatusRow, new: &StatusRow) {
 #[derive(Debug)]
 struct NodeTally {
     row: NodeRow,
-    span: Span,
+    /// When it was first heard of in this batch, for a node that is new.
+    first_ms: i64,
+    last_ms: i64,
     adverts: i64,
 }
 
@@ -163,13 +165,14 @@ impl Tally {
     /// An advert; `new` when its transmission was not known: only those are counted.
     pub(super) fn advert(&mut self, row: &NodeRow, at_ms: i64, new: bool) {
         let node = if let Some(node) = self.nodes.get_mut(&row.public_key) {
-            node.span.stretch(at_ms);
+            node.last_ms = node.last_ms.max(at_ms);
             merge_node(&mut node.row, row);
             node
         } else {
             self.nodes.entry(row.public_key.clone()).or_insert_with(|| NodeTally {
                 row: row.clone(),
-                span: Span::of(at_ms),
+                first_ms: at_ms,
+                last_ms: at_ms,
                 adverts: 0,
             })
         };
@@ -288,8 +291,8 @@ fn write_node(sql: &mut Statements<'_>, node: &NodeTally, now: &str) -> Result<(
         Some(row.role.as_str()).filter(|r| !r.is_empty()),
         row.lat,
         row.lon,
-        stamp::iso(node.span.first_ms),
-        stamp::iso(node.span.last_ms),
+        stamp::iso(node.first_ms),
+        stamp::iso(node.last_ms),
         node.adverts,
         row.battery_mv,
         row.temperature_c,

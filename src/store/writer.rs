@@ -18,7 +18,7 @@ use crate::record::Record;
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// The writer's thread: ends when every sink is gone and everything is committed, or when it is
@@ -53,31 +53,38 @@ pub(super) fn work(
 }
 
 /// The writer at work.
-struct Scribe<'c> {
+pub(super) struct Scribe<'c> {
     conn: &'c Connection,
-    book: Book<'c>,
+    pub(super) book: Book<'c>,
     inbox: Receiver<Record>,
-    batch: Batch,
-    clock: Clock,
-    counters: Arc<Counters>,
-    shared: Arc<Shared>,
+    pub(super) batch: Batch,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<Counters>,
+    pub(super) shared: Arc<Shared>,
     commit_interval: Duration,
     /// The most records of the next batch.
-    cap: usize,
+    pub(super) cap: usize,
     checkpoints: Checkpoints,
     retention: Retention,
     /// Since when nothing came; and whether the memory of the last burst was given back.
-    idle_since: Instant,
-    tidy: bool,
-    last_said: Option<Instant>,
+    pub(super) idle_since: Instant,
+    pub(super) tidy: bool,
+    pub(super) last_said: Option<Instant>,
+    pub(super) commit_took: Duration,
 }
 
 /// The most records in a batch, and in one under a backlog: it grows there batch by batch.
-const CAP: usize = 2_000;
-const CAP_BACKLOG: usize = 10_000;
+pub(super) const CAP: usize = 2_000;
+pub(super) const CAP_BACKLOG: usize = 10_000;
 
 /// With so many records gathered there is a backlog: the transaction opens at once.
-const BACKLOG: usize = 512;
+pub(super) const BACKLOG: usize = 512;
+
+/// How long an open transaction waits for the next record: a backlog has none, and other programs
+/// cannot write meanwhile.
+const LULL: Duration = Duration::from_millis(20);
+const NAP: Duration = Duration::from_millis(1);
+const HANDFUL: usize = 128;
 
 /// How long a record waits for company once its sender waits for a receipt.
 const AWAITED: Duration = Duration::from_millis(20);
@@ -85,12 +92,13 @@ const AWAITED: Duration = Duration::from_millis(20);
 /// How often the thread turns when nothing happens.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long a commit or a checkpoint may take before the pulse stands still: a slow SD card needs
+/// half a minute to take 64 MiB.
+const LONG_STEP: Duration = Duration::from_secs(180);
+
 /// The pause after a failed attempt, growing from the first to the second.
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// A trouble that lasts is logged this often.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// The beat is given every so many records within a batch: a Pi needs a moment for ten thousand.
 const BEAT_EVERY: usize = 256;
@@ -120,6 +128,7 @@ impl<'c> Scribe<'c> {
             idle_since: Instant::now(),
             tidy: true,
             last_said: None,
+            commit_took: Duration::ZERO,
         }
     }
 
@@ -151,6 +160,8 @@ impl<'c> Scribe<'c> {
                 }
                 Err(RecvTimeoutError::Timeout) => self.idle(),
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.shared.drained();
+                    self.shared.allow(LONG_STEP);
                     self.checkpoints.last(self.conn, &self.counters);
                     return;
                 }
@@ -160,7 +171,8 @@ impl<'c> Scribe<'c> {
 
     /// Collects records until the batch is due or there is a backlog.
     fn gather(&mut self, first: Record) {
-        self.batch.start(Instant::now() + self.commit_interval);
+        let now = Instant::now();
+        self.batch.start(now.checked_add(self.commit_interval).unwrap_or(now));
         self.push(first);
         while self.batch.len() < BACKLOG {
             let Some(next) = self.next() else { break };
@@ -168,7 +180,8 @@ impl<'c> Scribe<'c> {
         }
     }
 
-    /// The next record of this batch: waits until the batch is due, then takes what is there.
+    /// The next record of a batch that gathers: waits until the batch is due, then takes what is
+    /// there.
     fn next(&mut self) -> Option<Record> {
         loop {
             let wait = self.batch.due().saturating_duration_since(Instant::now());
@@ -181,6 +194,27 @@ impl<'c> Scribe<'c> {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+
+    /// Takes what a backlog has ready, a handful at most; nothing when the batch is due or full, or
+    /// when nothing came for a while.
+    ///
+    /// It looks again after a nap instead of being woken, and takes several at once: in a burst the
+    /// two threads would otherwise wake each other for every single record, which costs as much as
+    /// writing it.
+    fn take_backlog(&mut self) -> bool {
+        let room = self.cap.saturating_sub(self.batch.len()).min(HANDFUL);
+        let give_up = self.batch.due().min(Instant::now() + LULL);
+        let before = self.batch.len();
+        while self.batch.len() - before < room {
+            match self.inbox.try_recv() {
+                Ok(record) => self.push(record),
+                Err(_) if self.batch.len() > before => break,
+                Err(TryRecvError::Empty) if Instant::now() < give_up => self.shared.pause(NAP),
+                Err(_) => break,
+            }
+        }
+        self.batch.len() > before
     }
 
     fn push(&mut self, record: Record) {
@@ -196,7 +230,6 @@ impl<'c> Scribe<'c> {
         let mut strikes = 0;
         while !self.batch.is_empty() && !self.shared.abandoned() {
             self.shared.beat();
-            let started = Instant::now();
             // The first strike may be a stale map; after the second each record is on its own.
             let done = guarded(|| match strikes {
                 0 => self.write_and_take_more(),
@@ -204,7 +237,7 @@ impl<'c> Scribe<'c> {
                 _ => self.salvage(),
             });
             match done {
-                Ok(()) => return self.committed(started),
+                Ok(()) => return self.committed(),
                 Err(fault) => {
                     self.book.roll_back();
                     self.counters.write_errors.increment();
@@ -223,25 +256,34 @@ impl<'c> Scribe<'c> {
     /// Writes the batch, and what arrives until it is due or full.
     fn write_and_take_more(&mut self) -> Result<(), Fault> {
         self.book.begin()?;
-        self.write_from(0)?;
-        while self.batch.len() < self.cap {
-            let Some(next) = self.next() else { break };
-            self.push(next);
-            self.write_from(self.batch.len() - 1)?;
+        let mut written = 0;
+        loop {
+            self.write_from(written)?;
+            written = self.batch.len();
+            if !self.take_backlog() {
+                return self.settle_and_commit();
+            }
         }
-        self.book.settle(self.clock.now_ms())?;
-        self.book.commit()
     }
 
     fn write(&mut self) -> Result<(), Fault> {
         self.book.begin()?;
         self.write_from(0)?;
+        self.settle_and_commit()
+    }
+
+    pub(super) fn settle_and_commit(&mut self) -> Result<(), Fault> {
+        let started = Instant::now();
         self.book.settle(self.clock.now_ms())?;
-        self.book.commit()
+        self.shared.allow(LONG_STEP);
+        self.book.commit()?;
+        self.shared.beat();
+        self.commit_took = started.elapsed();
+        Ok(())
     }
 
     fn write_from(&mut self, first: usize) -> Result<(), Fault> {
-        for (n, record) in self.batch.records().iter().enumerate().skip(first) {
+        for (n, record) in (first..).zip(self.batch.records().iter().skip(first)) {
             if n % BEAT_EVERY == 0 {
                 self.shared.beat();
             }
@@ -250,108 +292,10 @@ impl<'c> Scribe<'c> {
         Ok(())
     }
 
-    /// Writes record by record, each in a savepoint: those that cannot be stored go to
-    /// `meshbox_refused`, the others are stored.
-    fn salvage(&mut self) -> Result<(), Fault> {
-        self.book.begin()?;
-        let mut n = 0;
-        while n < self.batch.len() {
-            self.shared.beat();
-            n = match self.salvage_one(n)? {
-                Salvaged::Next => n + 1,
-                Salvaged::Again => {
-                    self.book.begin()?;
-                    0
-                }
-            };
-        }
-        self.book.commit()
-    }
-
-    fn salvage_one(&mut self, n: usize) -> Result<Salvaged, Fault> {
-        let (book, now_ms) = (&mut self.book, self.clock.now_ms());
-        let Some(record) = self.batch.records().get(n) else { return Ok(Salvaged::Next) };
-        if let Some(reason) = self.batch.refused(n) {
-            book.refuse(&record.message, reason).map_err(|e| as_trouble(&e))?;
-            return Ok(Salvaged::Next);
-        }
-        let before = book.counts;
-        book.run("SAVEPOINT record")?;
-        let done = guarded(|| book.write(record).and_then(|()| book.settle(now_ms)));
-        let reason = match done {
-            Ok(()) => {
-                book.run("RELEASE record")?;
-                return Ok(Salvaged::Next);
-            }
-            Err(Fault::Unacceptable(reason)) => reason,
-            Err(trouble) => return Err(trouble),
-        };
-        book.forget();
-        book.counts = before;
-        // Not so when the fault took the whole transaction with it (`RAISE(ROLLBACK)` in a trigger).
-        let open = book.in_transaction();
-        if open {
-            book.run("ROLLBACK TO record; RELEASE record")?;
-            book.refuse(&record.message, &reason).map_err(|e| as_trouble(&e))?;
-        }
-        self.batch.refuse(n, reason);
-        Ok(if open { Salvaged::Next } else { Salvaged::Again })
-    }
-
-    /// After the commit: the counters, the receipts, the places.
-    fn committed(&mut self, started: Instant) {
-        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now_ms = self.clock.now_ms();
-        let records = self.batch.len();
-        self.count(records as u64, took, now_ms);
-        // The live feed is published from here, before the receipts end: from `self.batch.records()`
-        // of those that were not refused.
-        let refused = self.batch.end(&self.shared);
-        self.counters.records_refused.add(refused.len() as u64);
-        for reason in refused {
-            if let Some(times) = self.counters.reasons.note("record_refused", now_ms) {
-                tracing::warn!("{times} records could not be stored, the last one: {reason}");
-            }
-        }
-        self.cap = if records >= self.cap { (self.cap * 2).min(CAP_BACKLOG) } else { CAP };
-        self.idle_since = Instant::now();
-        self.tidy &= records < BACKLOG;
-    }
-
-    fn count(&mut self, records: u64, took_ms: u64, now_ms: i64) {
-        let (counters, counts) = (&self.counters, self.book.counts);
-        counters.tx_inserted.add(counts.tx_inserted);
-        counters.tx_dupes.add(counts.tx_dupes);
-        counters.obs_inserted.add(counts.obs_inserted);
-        counters.node_upserts.add(counts.node_upserts);
-        counters.observer_upserts.add(counts.observer_upserts);
-        counters.sig_drops.add(counts.sig_drops);
-        counters.commits.increment();
-        counters.records_committed.add(records);
-        counters.writer(|w| {
-            w.last_commit_ms = Some(now_ms);
-            w.last_batch = records;
-            w.last_commit_took_ms = took_ms;
-            if let Some(trouble) = w.trouble.take() {
-                tracing::info!("the database takes records again; it was: {trouble}");
-            }
-        });
-        self.last_said = None;
-    }
-
-    fn trouble(&mut self, fault: &Fault) {
-        let words = fault.words();
-        let (waiting, _) = self.shared.held();
-        self.counters.writer(|w| w.trouble = Some(words.to_owned()));
-        if self.last_said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            self.last_said = Some(Instant::now());
-            tracing::warn!("the database takes nothing: {words}; {waiting} records wait for it");
-        }
-    }
-
     /// What must be done under steady traffic too.
     fn between_batches(&mut self) {
         let burst = self.cap > CAP;
+        self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
         self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
     }
@@ -364,23 +308,12 @@ impl<'c> Scribe<'c> {
             self.tidy = true;
         }
         self.retention.turn(self.conn, self.clock.now_ms(), &self.counters);
+        self.shared.allow(LONG_STEP);
         self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
     }
 }
 
-/// What to do after a record was written by itself.
-enum Salvaged {
-    Next,
-    /// Begin again; the bad record is marked.
-    Again,
-}
-
 /// A panic becomes a fault of the record at hand.
-fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+pub(super) fn guarded(work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|p| Err(Fault::of_panic(&*p)))
-}
-
-/// A record cannot be at fault here.
-fn as_trouble(fault: &Fault) -> Fault {
-    Fault::Trouble(fault.words().to_owned())
 }

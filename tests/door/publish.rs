@@ -125,6 +125,24 @@ async fn a_full_queue_stops_the_reading_and_the_keepalive_but_not_the_acknowledg
 }
 
 #[tokio::test]
+async fn a_message_that_waits_for_the_queue_outlives_its_connection() {
+    let (house, mut outlet) = rig::open(Bounds { messages: 1, bytes: 1 << 20 }).await;
+    let mut client = house.client("gateway").await;
+    client.publish(TOPIC, b"first", QoS::AtMostOnce, 0).await;
+    client.publish(TOPIC, b"second", QoS::AtMostOnce, 0).await;
+    eventually_async("both are received", || {
+        (house.counters.broker_publishes.get() == 2).then_some(())
+    })
+    .await;
+    let _successor = house.client("gateway").await;
+    client.closed().await;
+    let first = rig::arrival(&mut outlet).await;
+    assert_eq!(first.payload, "first");
+    drop(first);
+    assert_eq!(rig::arrival(&mut outlet).await.payload, "second");
+}
+
+#[tokio::test]
 async fn silence_is_ended_after_one_and_a_half_keepalives_and_copies_do_not_count() {
     let (house, _stored) = rig::storing().await;
     let mut client = rig::Raw::dial(house.address()).await;

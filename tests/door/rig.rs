@@ -25,6 +25,9 @@ use crate::support::PATIENCE;
 /// Room for anything.
 pub(crate) const ROOMY: Bounds = Bounds { messages: 50_000, bytes: 16 << 20 };
 
+/// The policy that lets everyone in.
+pub(crate) const ANYONE: Access = Access::Anyone;
+
 /// The topic that most tests publish to.
 pub(crate) const TOPIC: &str = "meshcore/SJC/AB12/packets";
 

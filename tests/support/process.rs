@@ -12,6 +12,7 @@ use super::{PATIENCE, eventually, program};
 pub(crate) struct HubProcess {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
     /// Where its broker listens, if it does.
     pub(crate) mqtt: Option<SocketAddr>,
 }
@@ -29,19 +30,27 @@ impl HubProcess {
 
     /// Starts the hub and waits for nothing.
     pub(crate) fn spawn(dir: &Path, args: &[&str]) -> Self {
+        Self::spawn_with(dir, args, &[])
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn spawn_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_meshbox"))
             .args(args)
             .current_dir(dir)
             .env_remove("NOTIFY_SOCKET")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
-        collect(child.stdout.take().unwrap(), Arc::clone(&lines));
-        collect(child.stderr.take().unwrap(), Arc::clone(&lines));
-        Self { child, lines, mqtt: None }
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&lines)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&lines)),
+        ];
+        Self { child, lines, readers, mqtt: None }
     }
 
     /// The first line that begins so, on stdout or stderr.
@@ -61,18 +70,24 @@ impl HubProcess {
         self.exit_code()
     }
 
+    /// SIGTERM, then its exit code and all that it printed.
+    pub(crate) fn terminate_and_tell(mut self) -> (Option<i32>, String) {
+        signal(&self.child, rustix::process::Signal::TERM);
+        let code = self.exit_code();
+        (code, self.output())
+    }
+
     /// SIGKILL: no last words.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until all it printed is here.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        let output = self.output();
-        eventually(&format!("the hub ends; it said:\n{output}"), || {
-            self.child.try_wait().unwrap().map(|status| status.code())
-        })
+        let ended = eventually("the hub ends", || self.child.try_wait().unwrap());
+        self.readers.drain(..).for_each(|reader| reader.join().unwrap());
+        ended.code()
     }
 }
 
@@ -104,7 +119,8 @@ impl Mosquitto {
             let at = free_port();
             let config = dir.join("mosquitto.conf");
             let text = format!(
-                "listener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+                // Started by root it would become a user that cannot write here.
+                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
                  persistence_location {}/\nmax_queued_messages 0\n{more}\n",
                 at.port(),
                 dir.display()
@@ -175,10 +191,13 @@ fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-fn collect(stream: impl std::io::Read + Send + 'static, lines: Arc<Mutex<Vec<String>>>) {
+fn collect(
+    stream: impl std::io::Read + Send + 'static,
+    lines: Arc<Mutex<Vec<String>>>,
+) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             lines.lock().unwrap().push(line);
         }
-    });
+    })
 }

@@ -1,20 +1,20 @@
 //! The loop of an admitted connection: waits for whatever comes next, and deals with it.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Guest;
-use super::deadlines::{Deadlines, Late};
+use super::deadlines::Deadlines;
+use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
 use super::session::{Publication, Session, Step, Subscription};
 use crate::broker::frame::{Frame, Frames, emit_publish};
 use crate::broker::house::{House, Intake};
@@ -45,80 +45,22 @@ pub(super) struct Connection<S> {
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// How far the shutdown has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Reading.
-    Open,
-    /// Reading only what the system has received already, so many bytes at most.
-    Draining(usize),
-    /// Not reading; acknowledging what is in the pipeline.
-    Shut,
-    /// Everything is acknowledged that ever will be: writing the rest.
-    Closing,
-}
-
-/// What keeps the connection from being read.
-enum Waiting {
-    /// The queue is full.
-    Place(Box<Message>, Pin<Box<dyn Future<Output = Option<Place>> + Send>>),
-    /// The router has not taken the subscription, or its end, yet.
-    Answer(oneshot::Receiver<()>, Option<Subscription>),
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// The client said goodbye.
-    Disconnect,
-    /// The client went without a word.
-    Gone,
-    /// The client was silent or deaf for too long.
-    Late(Late),
-    /// Another connection has the session now.
-    TakenOver,
-    /// MQTT wants it closed, or its message could not be stored.
-    Closed(&'static str),
-    /// We stop.
-    Shutdown,
-}
-
-enum Event {
-    Read(io::Result<usize>),
-    /// The system has nothing more for us, now.
-    Drained,
-    Wrote(io::Result<usize>),
-    Completed(Completion),
-    Placed(Option<Place>),
-    Answered,
-    Delivery(Option<Delivery>),
-    Timer,
-    TakenOver,
-    Signal,
-}
-
-/// What is read of what the system has received when the shutdown begins, in bytes: more than its
-/// buffer for a connection holds.
-const DRAIN: usize = 1 << 20;
+/// How long a client may take for our last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A buffer larger than this is given back when it is empty.
 const KEEP_OUT: usize = 16 * 1024;
 
-impl End {
-    /// Whether the will is to be published (MQTT-3.1.2-8).
-    pub(super) fn publishes_will(self) -> bool {
-        !matches!(self, Self::Disconnect | Self::Shutdown)
-    }
-
-    /// The name under which it is counted, if it is not the ordinary course of things.
-    pub(super) fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Late(Late::KeepAlive) => Some("keepalive_ran_out"),
-            Self::Late(Late::Write) => Some("client_reads_nothing"),
-            Self::Closed(reason) => Some(reason),
-            Self::Disconnect | Self::Gone | Self::TakenOver | Self::Shutdown => None,
-        }
-    }
+/// What is left of a connection when it has ended.
+pub(super) struct Remains<S> {
+    /// Why it ended.
+    pub(super) end: End,
+    /// The stream, for the farewell.
+    pub(super) streams: (ReadHalf<S>, WriteHalf<S>),
+    /// The way into the pipeline, for the will; gone once nothing more is taken in.
+    pub(super) intake: Option<Intake>,
+    /// A message that was received, waits for the queue, and will not be sent again.
+    pub(super) unsent: Option<Message>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -157,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
     }
 
-    /// Runs to the end; gives the stream back for the farewell, and the intake for the will.
-    pub(super) async fn run(mut self) -> (End, (ReadHalf<S>, WriteHalf<S>), Option<Intake>) {
+    /// Runs to the end.
+    pub(super) async fn run(mut self) -> Remains<S> {
         let end = loop {
             if let Err(end) = self.work() {
                 break end;
@@ -168,7 +110,21 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        (end, (self.reader, self.writer), self.intake)
+        if matches!(end, End::Closed(_)) {
+            // What was stored before it went wrong is acknowledged, if the client still listens.
+            let write = self.writer.write_all(&self.session.out);
+            let _ = tokio::time::timeout(LAST_WORDS, write).await;
+        }
+        let unsent = self.unsent();
+        Remains { end, streams: (self.reader, self.writer), intake: self.intake, unsent }
+    }
+
+    /// Takes the message that waits for the queue, if it will not be sent again.
+    fn unsent(&mut self) -> Option<Message> {
+        match self.waiting.take() {
+            Some(Waiting::Place(message, _)) if !message.receipt.is_awaited() => Some(*message),
+            _ => None,
+        }
     }
 
     /// Does all that can be done without waiting.
@@ -183,6 +139,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             let Some(kept) = self.retained.pop_front() else { break };
             emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
             self.house.counters.broker_deliveries.increment();
+        }
+        if self.is_drained() {
+            self.shut();
         }
         let written = self.session.out.is_empty();
         let over = match self.phase {
@@ -202,6 +161,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// Whether enough has been read for a shutdown. A client that does not read what we say is not
+    /// waited for; what waits for the queue, or for its receipt, is.
+    fn is_drained(&self) -> bool {
+        let Phase::Draining(left) = self.phase else { return false };
+        let enough = left.bytes == 0 || left.waits == 0 || !self.session.can_deliver();
+        enough && self.waiting.is_none()
     }
 
     fn may_take_in(&self) -> bool {
@@ -232,23 +199,25 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn on(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Read(read) => self.read(read)?,
+            Event::Read(read, waited) => self.read(read, waited)?,
             Event::Drained => self.shut(),
-            Event::Wrote(written) => self.wrote(written)?,
+            Event::Wrote(written) => self.wrote(&written)?,
             Event::Completed(completion) => self.completed(completion)?,
             Event::Placed(place) => self.placed(place)?,
             Event::Answered => self.answered(),
             Event::Delivery(copy) => self.deliver(copy)?,
-            Event::Timer => {
-                self.deadlines.late(Instant::now()).map_or(Ok(()), |l| Err(End::Late(l)))?
-            }
+            Event::Timer => self.timed_out()?,
             Event::TakenOver => return Err(End::TakenOver),
             Event::Signal => self.signalled()?,
         }
         Ok(())
     }
 
-    fn read(&mut self, read: io::Result<usize>) -> Result<(), End> {
+    fn timed_out(&self) -> Result<(), End> {
+        self.deadlines.late(Instant::now()).map_or(Ok(()), |late| Err(End::Late(late)))
+    }
+
+    fn read(&mut self, read: io::Result<usize>, waited: bool) -> Result<(), End> {
         let n = read.map_err(|_| End::Gone)?;
         if n == 0 {
             return Err(End::Gone);
@@ -259,16 +228,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.deadlines.heard(Instant::now());
         }
         if let Phase::Draining(left) = &mut self.phase {
-            *left = left.saturating_sub(n);
-            if *left == 0 {
-                self.shut();
-            }
+            left.bytes = left.bytes.saturating_sub(n);
+            left.waits = left.waits.saturating_sub(u32::from(waited));
         }
         Ok(())
     }
 
-    fn wrote(&mut self, written: io::Result<usize>) -> Result<(), End> {
-        match written {
+    fn wrote(&mut self, written: &io::Result<usize>) -> Result<(), End> {
+        match *written {
             Ok(n) if n > 0 => self.deadlines.wrote(),
             _ => return Err(End::Gone),
         }
@@ -393,11 +360,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn signalled(&mut self) -> Result<(), End> {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining(DRAIN);
+            // Whoever subscribed a moment ago will subscribe again.
+            self.retained.clear();
             self.signal = fires(&self.house.closing);
             return Ok(());
         }
         self.phase = Phase::Closing;
-        self.waiting = None;
+        if let Some(message) = self.unsent() {
+            self.house.note_lost(&message);
+        }
         self.intake = None;
         self.inbox.try_recv().map_or(Ok(()), |completion| self.completed(completion))
     }
@@ -410,36 +381,4 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
 fn fires(token: &CancellationToken) -> Pin<Box<WaitForCancellationFutureOwned>> {
     Box::pin(token.clone().cancelled_owned())
-}
-
-async fn wait(waiting: &mut Option<Waiting>) -> Event {
-    match waiting {
-        Some(Waiting::Place(_, place)) => Event::Placed(place.await),
-        Some(Waiting::Answer(answer, _)) => {
-            // A dropped sender is an answer, too: the subscriber's task has gone.
-            let _ = answer.await;
-            Event::Answered
-        }
-        None => std::future::pending().await,
-    }
-}
-
-async fn delivery(subscriber: &mut Option<Subscriber>) -> Option<Delivery> {
-    match subscriber {
-        Some(subscriber) => subscriber.deliveries.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Reads; while draining, only what is there.
-async fn read<S: AsyncRead>(reader: &mut ReadHalf<S>, space: &mut BytesMut, phase: Phase) -> Event {
-    let mut read = std::pin::pin!(reader.read_buf(space));
-    if phase == Phase::Open {
-        return Event::Read(read.await);
-    }
-    poll_fn(|context| match read.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Event::Read(done)),
-        Poll::Pending => Poll::Ready(Event::Drained),
-    })
-    .await
 }

@@ -7,8 +7,11 @@
 
 mod connection;
 mod deadlines;
+mod events;
 mod inflight;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +22,8 @@ use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
-use self::connection::{Connection, End};
+use self::connection::{Connection, Remains};
+use self::events::End;
 use super::access::{self, Nearness};
 use super::frame::Frames;
 use super::house::{House, Intake};
@@ -52,6 +56,9 @@ const TAKEOVER_WITHIN: Duration = Duration::from_secs(2);
 /// unread bytes resets it, and the last word may be lost on the way.
 const LINGER: (Duration, usize) = (Duration::from_millis(500), 256 * 1024);
 
+/// The reason's name for who only looks whether somebody is at home.
+const GONE: &str = "gone_before_connect";
+
 /// A client that has been let in.
 struct Guest {
     admitted: Admitted,
@@ -76,17 +83,49 @@ where
         Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
     };
     guest.settle_in(&house).await;
-    house.counters.broker_connections.increment();
-    if answer(&mut writer, ConnectReturnCode::Success).await.is_ok() {
-        let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
-        let (end, streams, intake) = connection.run().await;
-        said_goodbye(end, streams, visitor, &house).await;
-        if let Some(intake) = intake.filter(|_| end.publishes_will() && !house.quiet.is_cancelled())
-        {
-            guest.publish_will(&house, &intake).await;
+    let _counted = Counted::new(&house);
+    if answer(&mut writer, ConnectReturnCode::Success).await.is_err() {
+        return;
+    }
+    let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
+    let Remains { end, streams, intake, unsent } = connection.run().await;
+    said_goodbye(end, streams, visitor, &house).await;
+    let Some(intake) = intake else { return };
+    if let Some(message) = unsent {
+        send_on(message, &house, &intake).await;
+    }
+    if end.publishes_will() && !house.quiet.is_cancelled() {
+        guest.publish_will(&house, &intake).await;
+    }
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Counted(Arc<House>);
+
+impl Counted {
+    fn new(house: &Arc<House>) -> Self {
+        house.counters.broker_connections.increment();
+        Self(Arc::clone(house))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.broker_connections.decrement();
+    }
+}
+
+/// Hands on what is left when a connection has ended, waiting for room in the queue.
+async fn send_on(message: Message, house: &House, intake: &Intake) {
+    let cost = message.cost();
+    tokio::select! {
+        () = house.closing.cancelled() => house.note_lost(&message),
+        place = intake.inlet.place(cost) => {
+            // Without a place the pipeline has ended, and so does the message.
+            let message = Message { place, ..message };
+            let _ = intake.inlet.try_send(message);
         }
     }
-    house.counters.broker_connections.decrement();
 }
 
 /// Waits for the CONNECT and judges it.
@@ -118,7 +157,7 @@ async fn connect<S: AsyncRead>(
         }
         match reader.read_buf(frames.space()).await {
             Ok(n) if n > 0 => {}
-            _ => return Err(Refusal { code: None, reason: "gone_before_connect" }),
+            _ => return Err(Refusal { code: None, reason: GONE }),
         }
     }
 }
@@ -142,7 +181,12 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
     house: &House,
 ) {
     house.counters.broker_refused.increment();
-    house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+    if refusal.reason == GONE {
+        // Health checks and port scans do that all day.
+        let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
+    } else {
+        house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+    }
     if let Some(code) = refusal.code {
         if answer(&mut writer, code).await.is_ok() {
             linger(reader, writer).await;
@@ -177,13 +221,13 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     house: &House,
 ) {
     tracing::debug!(peer = %visitor.peer, ?end, "connection ended");
-    match end {
-        End::TakenOver => house.counters.broker_takeovers.increment(),
-        End::Shutdown => linger(reader, writer).await,
-        _ => {}
-    }
     if let Some(reason) = end.reason() {
         house.note(reason, || format!("a connection from {} was closed", visitor.peer));
+    }
+    match end {
+        End::TakenOver => house.counters.broker_takeovers.increment(),
+        End::Shutdown | End::Closed(_) => linger(reader, writer).await,
+        End::Disconnect | End::Gone | End::Late(_) => {}
     }
 }
 
@@ -238,10 +282,6 @@ impl Guest {
             receipt: Receipt::none(),
             place: None,
         };
-        tokio::select! {
-            () = house.closing.cancelled() => {}
-            // The pipeline has ended: there is nothing left to tell.
-            _ = intake.inlet.send(message) => {}
-        }
+        send_on(message, house, intake).await;
     }
 }

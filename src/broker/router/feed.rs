@@ -23,7 +23,8 @@ pub(super) struct Feed {
 /// Most copies, and most bytes of them, that the router has not looked at yet, or that wait for it.
 const MAX_UNREAD: (usize, usize) = (1_000, 2 << 20);
 
-/// A router that has seen so many distinct topics is replaced: it never forgets one.
+/// A router that has seen so many distinct topics is replaced: it never forgets one. Until it is, it
+/// gets at most as many again.
 pub(super) const MAX_TOPICS: usize = 10_000;
 
 impl Feed {
@@ -41,7 +42,11 @@ impl Feed {
 
     /// Passes a copy on, or lets it wait while there is no router. Returns how many were lost.
     pub(super) fn offer(&mut self, topic: &str, payload: &Bytes) -> u64 {
-        self.seen.insert(self.hasher.hash_one(topic));
+        let topic_hash = self.hasher.hash_one(topic);
+        if self.seen.len() >= 2 * MAX_TOPICS && !self.seen.contains(&topic_hash) {
+            return 1;
+        }
+        self.seen.insert(topic_hash);
         if self.link.is_some() {
             return self.push_raw(topic, payload);
         }

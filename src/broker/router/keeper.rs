@@ -57,8 +57,9 @@ impl Keeper {
         loop {
             let trouble = tokio::select! {
                 () = stop.cancelled() => break,
-                notification = self.receiver.next() => self.heard(notification.ok().flatten()),
+                notification = self.receiver.next() => self.heard(notification.ok().flatten().as_ref()),
                 _ = beat.tick() => self.look(),
+                () = self.shared.enough.notified() => self.look(),
             };
             if let Some(why) = trouble {
                 tokio::select! {
@@ -73,7 +74,7 @@ impl Keeper {
         }
     }
 
-    fn heard(&mut self, notification: Option<Notification>) -> Option<Why> {
+    fn heard(&mut self, notification: Option<&Notification>) -> Option<Why> {
         match notification {
             Some(Notification::DeviceAck(_)) => {
                 self.asked = None;
@@ -84,7 +85,7 @@ impl Keeper {
         }
     }
 
-    /// An empty wake-up looks like an end; only a router that takes no event is gone.
+    /// Only a router that takes no event is gone: a wake-up without news is nothing to go by.
     fn is_gone(&self) -> bool {
         self.shared.feed().ping().is_err()
     }
@@ -111,7 +112,7 @@ impl Keeper {
         self.shared.counters.broker_router_rebuilds.increment();
         match why {
             Why::SawTooMuch => {
-                tracing::debug!("the router has seen too much: a new one takes over")
+                tracing::debug!("the router has seen too much: a new one takes over");
             }
             Why::Died => tracing::warn!("the router died: a new one takes over"),
             Why::Hangs => tracing::warn!("the router hangs: a new one takes over"),

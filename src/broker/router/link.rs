@@ -15,19 +15,20 @@ use tokio::sync::watch;
 
 /// A router that was built.
 pub(super) struct Generation {
-    connect: Box<dyn Fn(&str) -> Result<Link, LinkError> + Send + Sync>,
+    connect: Connect,
     /// Pumps that have subscribed to it.
     pub(super) joined: watch::Sender<usize>,
     filters: Mutex<HashSet<String>>,
 }
 
 impl Generation {
-    /// Notes that this router has seen a filter.
-    pub(super) fn note_filter(&self, filter: &str) {
+    /// Notes that this router has seen a filter, and says how many it has seen.
+    pub(super) fn note_filter(&self, filter: &str) -> usize {
         let mut filters = self.filters.lock().unwrap_or_else(PoisonError::into_inner);
         if !filters.contains(filter) {
             filters.insert(filter.to_owned());
         }
+        filters.len()
     }
 
     /// Distinct filters that this router has seen.
@@ -35,6 +36,9 @@ impl Generation {
         self.filters.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
+
+/// Opens a link: the router's own handle has a type that cannot be named.
+type Connect = Box<dyn Fn(&str) -> Result<Link, Gone> + Send + Sync>;
 
 /// Both ends of a link.
 pub(super) type Link = (LinkTx, LinkRx);
@@ -83,20 +87,15 @@ pub(super) async fn build(number: usize) -> Result<(Generation, Link), Gone> {
             shared_subscriptions_strategy: Strategy::RoundRobin,
         };
         let events = rumqttd::Router::new(number, config).spawn();
-        let connect = move |name: &str| {
-            let (sender, receiver, _) = LinkBuilder::new(name, events.clone()).build()?;
-            Ok((sender, receiver))
-        };
+        let connect: Connect = Box::new(move |name| {
+            let link = LinkBuilder::new(name, events.clone()).build();
+            link.map(|(sender, receiver, _)| (sender, receiver)).map_err(|e| Gone::from(&e))
+        });
         let link = connect("feed")?;
-        Ok((connect, link))
+        let (joined, filters) = (watch::Sender::new(0), Mutex::default());
+        Ok((Generation { connect, joined, filters }, link))
     };
-    let (connect, link) = off_the_runtime(build).await?;
-    let generation = Generation {
-        connect: Box::new(connect),
-        joined: watch::Sender::new(0),
-        filters: Mutex::default(),
-    };
-    Ok((generation, link))
+    off_the_runtime(build).await
 }
 
 /// Opens a link.
@@ -190,12 +189,11 @@ impl Drop for Fuse {
 }
 
 async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LinkError> + Send + 'static,
+    work: impl FnOnce() -> Result<T, Gone> + Send + 'static,
 ) -> Result<T, Gone> {
     let done = tokio::time::timeout(ANSWER_WITHIN, tokio::task::spawn_blocking(work)).await;
     match done {
-        Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(e))) => Err(Gone::from(&e)),
+        Ok(Ok(result)) => result,
         Ok(Err(e)) => Err(Gone(e.to_string())),
         Err(_) => Err(Gone(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
     }

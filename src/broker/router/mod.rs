@@ -15,6 +15,8 @@ mod feed;
 mod keeper;
 mod link;
 mod subscriber;
+#[cfg(test)]
+mod tests;
 
 pub(super) use subscriber::{Delivery, Subscriber};
 
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +45,8 @@ struct Shared {
     /// Filters of all of them together.
     filters: AtomicUsize,
     slots: Mutex<Slots>,
+    /// Rings when the router has seen too much.
+    enough: Notify,
     counters: Arc<Counters>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -88,6 +92,7 @@ impl Router {
             pumps: AtomicUsize::new(0),
             filters: AtomicUsize::new(0),
             slots: Mutex::default(),
+            enough: Notify::new(),
             counters,
             tasks: tasks.clone(),
             stop,
@@ -103,7 +108,12 @@ impl Router {
     /// part of something larger.
     pub(super) fn offer(&self, topic: &str, payload: &Bytes) {
         if self.0.pumps.load(Ordering::Acquire) > 0 {
-            let lost = self.0.feed().offer(topic, payload);
+            let mut feed = self.0.feed();
+            let lost = feed.offer(topic, payload);
+            if feed.topics() >= feed::MAX_TOPICS {
+                self.0.enough.notify_one();
+            }
+            drop(feed);
             self.0.counters.broker_copies_lost.add(lost);
         }
     }

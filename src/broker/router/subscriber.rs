@@ -7,9 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rumqttc::mqttbytes::matches;
 use rumqttd::local::LinkRx;
+use rumqttd::protocol::Packet;
 use rumqttd::{Forward, Notification};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::keeper::MAX_FILTERS;
 use super::link::{self, Generation, Gone, Link};
 use super::{Shared, Slot};
 
@@ -63,6 +65,9 @@ pub(super) fn open(shared: &Arc<Shared>) -> Subscriber {
         filters: Vec::new(),
         inbox,
         outbox,
+        owed: 0,
+        answer: None,
+        joining: None,
     };
     shared.tasks.spawn(pump.run());
     Subscriber { commands, deliveries }
@@ -99,6 +104,12 @@ struct Pump {
     filters: Vec<Watched>,
     inbox: mpsc::Receiver<Command>,
     outbox: mpsc::Sender<Delivery>,
+    /// Subscriptions that the router has yet to confirm. Without that nothing is sure: it takes what
+    /// waits in one link's buffer before what was put into another's earlier.
+    owed: usize,
+    /// Who waits for the confirmations.
+    answer: Option<oneshot::Sender<()>>,
+    joining: Option<Arc<Generation>>,
 }
 
 /// A filter, and the place in its log where the next copy comes from.
@@ -137,18 +148,16 @@ impl Pump {
             Command::Subscribe(filters, done) => (self.subscribe(filters).await, done),
             Command::Unsubscribe(filters, done) => (self.unsubscribe(&filters).await, done),
         };
-        if let Err(Gone { .. }) = result {
-            // The filters are noted: the next link has them.
-            self.link = None;
+        self.answer = Some(done);
+        match result {
+            Ok(()) => self.settle(),
+            Err(Gone { .. }) => self.unlink(),
         }
-        // A connection that does not wait any more has gone.
-        let _ = done.send(());
     }
 
     async fn subscribe(&mut self, filters: Vec<String>) -> Result<(), Gone> {
-        let known = |pump: &Self, filter: &str| pump.filters.iter().any(|w| w.filter == filter);
         for filter in filters {
-            if !known(self, &filter) {
+            if !self.filters.iter().any(|w| w.filter == filter) {
                 self.ask_for(&filter);
                 self.slot.shared.filters.fetch_add(1, Ordering::AcqRel);
                 self.filters.push(Watched { filter, next: None });
@@ -172,26 +181,54 @@ impl Pump {
     }
 
     fn ask_for(&mut self, filter: &str) {
-        self.generations.borrow().note_filter(filter);
+        if self.generations.borrow().note_filter(filter) >= MAX_FILTERS {
+            self.slot.shared.enough.notify_one();
+        }
         if let Some((sender, _)) = &mut self.link {
             link::add_filter(sender, filter);
+            self.owed += 1;
         }
+    }
+
+    /// Tells who waits, once everything is confirmed.
+    fn settle(&mut self) {
+        if self.owed > 0 {
+            return;
+        }
+        if let Some(answer) = self.answer.take() {
+            // A connection that does not wait any more has gone.
+            let _ = answer.send(());
+        }
+        if let Some(generation) = self.joining.take() {
+            generation.joined.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Gives a link up. The filters are noted, and the next link will have them: that is answer
+    /// enough.
+    fn unlink(&mut self) {
+        self.link = None;
+        self.joining = None;
+        self.owed = 0;
+        self.settle();
     }
 
     /// Opens a link to the newest router, and subscribes to everything there.
     async fn join(&mut self) {
         let generation = Arc::clone(&self.generations.borrow_and_update());
+        self.owed = 0;
         self.link = link::connect(&generation, self.slot.name()).await.ok();
-        let Some((sender, _)) = &mut self.link else { return };
+        let Some((sender, _)) = &mut self.link else { return self.unlink() };
         for watched in &mut self.filters {
             watched.next = None;
             generation.note_filter(&watched.filter);
             link::add_filter(sender, &watched.filter);
+            self.owed += 1;
         }
-        if link::ring(sender).await.is_err() {
-            self.link = None;
-        } else {
-            generation.joined.send_modify(|n| *n += 1);
+        self.joining = Some(generation);
+        match link::ring(sender).await {
+            Ok(()) => self.settle(),
+            Err(Gone { .. }) => self.unlink(),
         }
     }
 
@@ -213,17 +250,23 @@ impl Pump {
         notification: Result<Option<Notification>, Gone>,
     ) -> Result<(), Left> {
         match notification {
-            Err(Gone { .. }) => self.link = None,
+            Err(Gone { .. }) => self.unlink(),
             Ok(Some(Notification::Forward(forward))) => return self.deliver(forward).await,
             Ok(Some(Notification::Unschedule)) => {
                 // The router has paused this link until it is woken.
                 if let Some((_, receiver)) = &self.link {
                     if receiver.wake().await.is_err() {
-                        self.link = None;
+                        self.unlink();
                     }
                 }
             }
-            Ok(_) => {}
+            Ok(Some(other)) => {
+                if let Some(Packet::SubAck(..)) = other.into() {
+                    self.owed = self.owed.saturating_sub(1);
+                    self.settle();
+                }
+            }
+            Ok(None) => {}
         }
         Ok(())
     }
@@ -272,4 +315,41 @@ async fn next(link: &mut Option<Link>) -> Result<Option<Notification>, Gone> {
 
 async fn receive(receiver: &mut LinkRx) -> Result<Option<Notification>, Gone> {
     receiver.next().await.map_err(|e| Gone::from(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched(filters: &[(&str, Option<u64>)]) -> Vec<Watched> {
+        filters.iter().map(|(f, next)| Watched { filter: (*f).to_owned(), next: *next }).collect()
+    }
+
+    #[test]
+    fn a_jump_in_a_log_is_that_many_lost_copies() {
+        let mut filters = watched(&[("a/#", None)]);
+        assert_eq!(skipped(&mut filters, "a/b", 100), 0);
+        assert_eq!(skipped(&mut filters, "a/b", 101), 0);
+        assert_eq!(skipped(&mut filters, "a/b", 150), 48);
+        assert_eq!(skipped(&mut filters, "a/b", 151), 0);
+    }
+
+    #[test]
+    fn overlapping_filters_have_a_place_each() {
+        let mut filters = watched(&[("a/#", Some(5)), ("#", Some(90)), ("b", Some(7))]);
+        assert_eq!(skipped(&mut filters, "a/x", 90), 0);
+        assert_eq!(skipped(&mut filters, "a/x", 5), 0);
+        assert_eq!(skipped(&mut filters, "a/x", 9), 3);
+        assert_eq!(
+            filters.iter().map(|w| w.next).collect::<Vec<_>>(),
+            [Some(10), Some(91), Some(7)]
+        );
+        assert_eq!(skipped(&mut filters, "nothing/matches", 1_000), 909);
+        assert_eq!(skipped(&mut filters, "b", 7), 0);
+    }
+
+    #[test]
+    fn a_copy_of_a_filter_that_was_left_says_nothing() {
+        assert_eq!(skipped(&mut watched(&[("a", Some(1))]), "b", 50), 0);
+    }
 }

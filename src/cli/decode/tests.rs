@@ -14,10 +14,17 @@ const PUBLIC: &str = "150011C3C1354D619BAE9590E4D177DB7EEAF982F5BDCF78005D75157D
 const BOT: &str = "1540cab3b15626481a5ba64247ab25766e410b026e0678a32da9f0c3946fae5b714cab170f";
 
 fn decode(arguments: &[&str], stdin: &[u8], colours: bool) -> (ExitCode, String) {
+    let (code, out, err) = all_streams(arguments, stdin, colours);
+    assert_eq!(err, "");
+    (code, out)
+}
+
+fn all_streams(arguments: &[&str], stdin: &[u8], colours: bool) -> (ExitCode, String, String) {
     let args = Cli::try_parse_from([&["decode"], arguments].concat()).unwrap().args;
-    let (mut stdin, mut out) = (stdin, Vec::new());
-    let code = run(&args, &mut stdin, &mut out, colours).unwrap();
-    (code, String::from_utf8(out).unwrap())
+    let (mut stdin, mut out, mut err) = (stdin, Vec::new(), Vec::new());
+    let streams = Streams { stdin: &mut stdin, stdout: &mut out, stderr: &mut err, colours };
+    let code = run(&args, streams).unwrap();
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
 }
 
 fn json(arguments: &[&str], stdin: &[u8]) -> (ExitCode, Vec<Value>) {
@@ -91,13 +98,20 @@ fn keys_from_a_file_open_more() {
 fn keys_that_cannot_be_read_are_wrong_arguments() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("keys.json");
-    let missing = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
-    assert_eq!(missing, (ExitCode::from(2), String::new()));
-    for wrong in ["[]", r#"{"a": "00"}"#, r#"{"a": "xx"}"#, r#"{"a": 1}"#] {
-        std::fs::write(&file, wrong).unwrap();
-        let (code, _) = decode(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
-        assert_eq!(code, ExitCode::from(2), "{wrong}");
-    }
+    let wrong = |content: Option<&str>| {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let (code, out, err) = all_streams(&["--keys", file.to_str().unwrap(), PUBLIC], b"", false);
+        assert_eq!((code, out.as_str(), err.lines().count()), (ExitCode::from(2), "", 1));
+        assert!(err.contains(&format!("{file:?}")), "{err}");
+        err
+    };
+    assert!(wrong(None).starts_with("meshbox: cannot read "));
+    assert!(wrong(Some("[]")).contains("is not a JSON object of channel names and hex keys"));
+    assert!(wrong(Some(r#"{"a": 1}"#)).contains("expected a string"));
+    assert!(wrong(Some(r#"{"a": "xx"}"#)).contains("channel \"a\": 'x' at character 0"));
+    assert!(wrong(Some(r#"{"a": "00"}"#)).contains("16 or 32 bytes, this one has 1"));
 }
 
 #[test]
@@ -135,7 +149,7 @@ fn the_tree_points_at_the_offending_byte() {
     assert_eq!(
         text,
         "not a packet: path length 0x65 at offset 1 means 74 bytes, a path has at most 64\n    \
-         11 65 AA BB \n       ^^\n\n"
+         11 65 AA BB\n       ^^\n\n"
     );
 }
 
@@ -174,6 +188,74 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         }
     }
     let args = Cli::try_parse_from(["decode", ADVERT]).unwrap().args;
-    let code = run(&args, &mut &b""[..], &mut Closed, false).unwrap();
+    let streams = Streams {
+        stdin: &mut &b""[..],
+        stdout: &mut Closed,
+        stderr: &mut Vec::new(),
+        colours: false,
+    };
+    assert_eq!(run(&args, streams).unwrap(), ExitCode::SUCCESS);
+}
+
+/// wire-protocol §9 row 3b: from the first key of the firmware's src/Identity.cpp to the second.
+const LETTER: &str = "0a00481e886a6206b3b1012703546b881173f1e7223f";
+const SENDER: &str = "1ec77175b0918ed206f9ae04ec136d6d5d4315bb26305427f645b492e9350c10";
+const RECEIVER: &str = "4852b69364572b52efa1b6bb3e6d0abed4f389a1cbfbb60a9bba2cce649caf0e";
+const RECEIVERS_KEY: &str = "18469d6140447f77de13cd8d761e605431f52269fbff43b0925752ed9e6745435dc6a86d2568af8b70d3365db3f88234760c8ecc645ce469829bc45b65f1d5d5";
+
+fn node_key(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn the_key_of_a_node_opens_what_a_known_peer_wrote_to_it() {
+    let file = node_key(RECEIVERS_KEY);
+    let key = file.path().to_str().unwrap();
+    let (_, unknown) = json(&["--node-key", key, LETTER], b"");
+    assert_eq!(unknown[0]["decoded_json"]["meshbox"], Value::Null);
+    let (code, answers) = json(&["--node-key", key, "--peer", SENDER, LETTER], b"");
     assert_eq!(code, ExitCode::SUCCESS);
+    assert_eq!(
+        answers[0]["decoded_json"],
+        serde_json::json!({
+            "type": "TXT_MSG", "destHash": "48", "srcHash": "1e", "mac": "886a",
+            "encryptedData": "6206b3b1012703546b881173f1e7223f",
+            "meshbox": { "opened": {
+                "kind": "text", "node": RECEIVER, "peer": SENDER, "direction": "received",
+                "certain": true, "timestamp": 1_772_919_297, "attempt": 0, "text": "hello",
+                "ackHash": "a09f8cf2",
+            }},
+        })
+    );
+    let (_, tree) = decode(&["--node-key", key, "--peer", SENDER, LETTER], b"", false);
+    for line in [
+        format!("  from                    {SENDER}\n"),
+        format!("  to our node             {RECEIVER}\n"),
+        "  text                    \"hello\"\n".to_owned(),
+        "  sent                    2026-03-07T21:34:57Z\n".to_owned(),
+        "  ack code                f28c9fa0\n".to_owned(),
+    ] {
+        assert!(tree.contains(&line), "{line} is not in\n{tree}");
+    }
+    assert!(!tree.contains(&RECEIVERS_KEY[..16]));
+}
+
+#[test]
+fn a_node_key_or_a_peer_that_is_none_is_a_wrong_argument() {
+    let good = node_key(RECEIVERS_KEY);
+    let good = good.path().to_str().unwrap();
+    let mismatch = format!(r#"{{"private_key": "{RECEIVERS_KEY}", "public_key": "{SENDER}"}}"#);
+    let mismatch = node_key(&mismatch);
+    let wrong = ExitCode::from(2);
+    for arguments in [
+        &["--node-key", "/nonexistent", LETTER][..],
+        &["--node-key", mismatch.path().to_str().unwrap(), LETTER],
+        &["--node-key", good, "--peer", "1ec7", LETTER],
+        &["--node-key", good, "--peer", "hello", LETTER],
+    ] {
+        assert_eq!(decode(arguments, b"", false), (wrong, String::new()), "{arguments:?}");
+    }
+    assert!(Cli::try_parse_from(["decode", "--peer", SENDER, LETTER]).is_err());
 }

@@ -292,8 +292,12 @@ impl Position {
     }
 
     fn emit(self, out: &mut impl Sink) {
-        out.field("lat", &self.lat_e6.to_le_bytes(), format_args!("{:.6}° north", self.lat()));
-        out.field("lon", &self.lon_e6.to_le_bytes(), format_args!("{:.6}° east", self.lon()));
+        let side = |e6: i32, positive, negative| if e6 < 0 { negative } else { positive };
+        let north = side(self.lat_e6, "north", "south");
+        let (lat, lon) = (self.lat().abs(), self.lon().abs());
+        out.field("lat", &self.lat_e6.to_le_bytes(), format_args!("{lat:.6}° {north}"));
+        let east = side(self.lon_e6, "east", "west");
+        out.field("lon", &self.lon_e6.to_le_bytes(), format_args!("{lon:.6}° {east}"));
     }
 }
 

@@ -67,9 +67,10 @@ impl<'a> Trace<'a> {
         let size = self.hash_size();
         out.field("flags", &[*flags], format_args!("{size}-byte hashes"));
         if !self.route.is_empty() {
-            out.open("route", format_args!("{} to visit", Count(self.hops().len(), "hop")));
+            let count = self.hops().len();
+            out.open("route", format_args!("{} to visit", Count(count, "hop")));
             for (index, hop) in self.hops().enumerate() {
-                out.field("hop", hop, format_args!("{}: {:X}", index + 1, Hex(hop)));
+                out.field("hop", hop, format_args!("{} of {count}", index + 1));
             }
             super::emit_rest(self.leftover(), out);
             out.close();

@@ -6,6 +6,7 @@ use crate::packet::hash::Formula;
 
 use std::collections::HashMap;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const KEY: &str = "7E7662676F7F0850A8A355BAAFBFC1EB7B4174C340442D7D7161C9474A2C9400";
@@ -250,4 +251,40 @@ fn a_contradicting_origin_id_is_counted() {
         recorder.record(message(TOPIC, &payload)).unwrap();
     }
     assert_eq!(recorder.origin_id_mismatches(), 1);
+}
+
+proptest! {
+    #[test]
+    fn any_packet_becomes_a_row_whose_json_is_json_or_a_named_refusal(
+        header in any::<u8>(),
+        path_length in 0u8..0x48,
+        rest in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let bytes = [&[header, path_length][..], &rest].concat();
+        let message = message(TOPIC, &json!({ "raw": hex::Hex(&bytes).to_string() }));
+        match Recorder::new(Rules::default()).record(message) {
+            Ok(record) => {
+                let Body::Packet(row) = record.body else { panic!("{:?}", record.body) };
+                prop_assert!(serde_json::from_str::<Value>(&row.decoded_json).unwrap().is_object());
+                prop_assert!(serde_json::from_str::<Vec<String>>(&row.path_json).is_ok());
+                prop_assert_eq!(row.hash.len(), 16);
+            }
+            Err(unrecorded) => {
+                prop_assert!(!unrecorded.detail.contains(char::is_control));
+                prop_assert!(!unrecorded.noise);
+            }
+        }
+    }
+
+    #[test]
+    fn any_message_becomes_a_record_or_comes_back_with_a_reason(
+        topic in "(meshcore/)?[ -~]{0,40}(/packets|/status)?",
+        payload in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let message = Message { payload: payload.into(), ..message(&topic, &Value::Null) };
+        if let Err(unrecorded) = Recorder::new(rules()).record(message) {
+            prop_assert_eq!(unrecorded.message.topic, topic);
+            prop_assert!(!unrecorded.reason.is_empty());
+        }
+    }
 }

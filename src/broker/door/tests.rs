@@ -1,0 +1,209 @@
+//! The whole door in memory: what needs an address from elsewhere, a dead router, or a torrent of
+//! nonsense.
+
+use bytes::BytesMut;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{
+    Connect, LastWill, Packet, PubRel, Publish, Subscribe, SubscribeFilter, Unsubscribe,
+};
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::broker::rig::{Client, Rig, eventually, visitor};
+
+async fn answer_to(rig: &Rig, peer: &str, policy: Access) -> Option<Packet> {
+    let mut client = rig.dial(visitor(peer, policy));
+    client.send(&Packet::Connect(Connect::new("x"))).await;
+    client.packet().await
+}
+
+fn connack(code: ConnectReturnCode) -> Option<Packet> {
+    Some(Packet::ConnAck(ConnAck::new(code, false)))
+}
+
+#[tokio::test]
+async fn the_lan_policy_judges_the_peer_address() {
+    let rig = Rig::new().await;
+    for near in ["127.0.0.1", "192.168.213.77", "::ffff:10.213.7.77", "fd12:3::77", "fe80::77"] {
+        let answer = answer_to(&rig, near, Access::Lan).await;
+        assert_eq!(answer, connack(ConnectReturnCode::Success), "{near}");
+    }
+    for far in ["8.8.8.8", "::ffff:8.8.8.8", "2606:4700::1"] {
+        let answer = answer_to(&rig, far, Access::Lan).await;
+        assert_eq!(answer, connack(ConnectReturnCode::NotAuthorized), "{far}");
+        let answer = answer_to(&rig, far, Access::Anyone).await;
+        assert_eq!(answer, connack(ConnectReturnCode::Success), "{far}");
+    }
+    let answer = answer_to(&rig, "192.168.213.77", Access::Local).await;
+    assert_eq!(answer, connack(ConnectReturnCode::NotAuthorized));
+    assert_eq!(rig.house.counters.reasons.count("login_needed_from_outside"), 3);
+}
+
+#[tokio::test]
+async fn a_subscriber_notices_nothing_of_a_router_that_died() {
+    let mut rig = Rig::new().await;
+    let mut subscriber = rig.client("subscriber").await;
+    subscriber.subscribe("meshcore/#").await;
+    let mut publisher = rig.client("publisher").await;
+    rig.house.router.kill();
+    let rebuilds = || rig.house.counters.broker_router_rebuilds.get();
+    eventually("the router is rebuilt", || rebuilds() == 1).await;
+    let (mut got, mut sent) = (None, 0);
+    while got.is_none() {
+        publisher.publish("meshcore/x", b"after").await;
+        sent += 1;
+        assert!(sent < 1_000);
+        let wait = Duration::from_millis(20);
+        got = tokio::time::timeout(wait, subscriber.packet()).await.ok();
+    }
+    assert!(matches!(got.flatten(), Some(Packet::Publish(p)) if p.payload == "after"));
+    rig.still_works().await;
+}
+
+/// A small generator of repeatable chance (xorshift64*).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n
+    }
+
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).unwrap()
+    }
+
+    fn topic(&mut self) -> String {
+        let topics = [
+            "meshcore/SJC/AB/packets",
+            "é",
+            "",
+            "a/#/b",
+            "$SYS/x",
+            "#",
+            "+",
+            "$share/g/#",
+            "a\0b",
+            "meshcore/\u{1F4A9}",
+            "meshcore/x",
+            "$share/g",
+            "a+",
+            "/",
+            "meshcore/x/internal",
+        ];
+        topics[self.below(topics.len())].to_owned()
+    }
+
+    fn packet(&mut self) -> Packet {
+        let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][self.below(3)];
+        let pkid = u16::try_from(1 + self.below(5)).unwrap();
+        match self.below(9) {
+            0 => Packet::PingReq,
+            1 => Packet::PubRel(PubRel::new(pkid)),
+            2 => {
+                let filters = (0..=self.below(3)).map(|_| SubscribeFilter::new(self.topic(), qos));
+                let mut subscribe = Subscribe::new_many(filters.collect::<Vec<_>>());
+                subscribe.pkid = pkid;
+                Packet::Subscribe(subscribe)
+            }
+            3 => Packet::Unsubscribe(Unsubscribe { pkid, topics: vec![self.topic()] }),
+            4 => Packet::PubAck(rumqttc::PubAck::new(pkid)),
+            5 if self.below(10) == 0 => Packet::Disconnect,
+            6 if self.below(10) == 0 => Packet::Connect(Connect::new("again")),
+            _ => {
+                let mut publish = Publish::new(self.topic(), qos, vec![b'x'; self.below(300)]);
+                (publish.pkid, publish.retain, publish.dup) =
+                    (pkid, self.below(2) == 0, self.below(2) == 0);
+                Packet::Publish(publish)
+            }
+        }
+    }
+
+    /// A session's worth of bytes: a CONNECT, packets, and some harm done to them.
+    fn stream(&mut self) -> BytesMut {
+        let mut out = BytesMut::new();
+        let mut connect = Connect::new(["", "a", "é", "$x/+#"][self.below(4)]);
+        connect.clean_session = self.below(4) > 0;
+        if self.below(2) == 0 {
+            connect.last_will = Some(LastWill::new(self.topic(), "gone", QoS::AtLeastOnce, true));
+        }
+        let _ = Packet::Connect(connect).write(&mut out, usize::MAX);
+        for _ in 0..self.below(30) {
+            let _ = self.packet().write(&mut out, usize::MAX);
+        }
+        for _ in 0..self.below(4) {
+            self.harm(&mut out);
+        }
+        out
+    }
+
+    fn harm(&mut self, bytes: &mut BytesMut) {
+        let at = self.below(bytes.len().max(1)).min(bytes.len().saturating_sub(1));
+        match self.below(5) {
+            0 => bytes.truncate(at),
+            1 => {
+                let noise: Vec<u8> = (0..self.below(40)).map(|_| self.byte()).collect();
+                bytes.extend_from_slice(&noise);
+            }
+            2 => {
+                let noise: Vec<u8> = (0..self.below(200)).map(|_| self.byte()).collect();
+                *bytes = noise.as_slice().into();
+            }
+            _ if bytes.is_empty() => {}
+            _ => bytes[at] = self.byte(),
+        }
+    }
+}
+
+/// Sends what it can, reads what comes, and waits for the connection's task, which must not panic.
+async fn survive(mut client: Client, bytes: &[u8], piece: usize) {
+    let (mut reader, mut writer) = tokio::io::split(client.stream);
+    let write = async {
+        for piece in bytes.chunks(piece) {
+            if writer.write_all(piece).await.is_err() {
+                break;
+            }
+        }
+        let _ = writer.shutdown().await;
+    };
+    let mut sink = tokio::io::sink();
+    let _ = tokio::join!(write, tokio::io::copy(&mut reader, &mut sink));
+    (&mut client.served).await.expect("a connection's task must not panic");
+}
+
+#[tokio::test]
+async fn any_bytes_end_at_worst_the_connection_that_sent_them() {
+    let mut rig = Rig::new().await;
+    let (stop, mut drain) = tokio::sync::oneshot::channel::<()>();
+    let (_, empty) = tokio::sync::mpsc::channel(1);
+    let mut stored = std::mem::replace(&mut rig.stored, empty);
+    let drained = tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                message = stored.recv() => drop(message),
+                _ = &mut drain => return stored,
+            }
+        }
+    });
+    let mut chance = Chance(0x5EED_CAFE_F00D_0001);
+    for round in 0..1_500 {
+        let bytes = chance.stream();
+        let client = rig.dial(visitor("127.0.0.1", Access::Lan));
+        let piece = [1, 7, 100_000][round % 3];
+        let survived =
+            tokio::time::timeout(crate::broker::rig::PATIENCE, survive(client, &bytes, piece));
+        survived.await.unwrap_or_else(|_| panic!("round {round} hangs: {bytes:x?}"));
+    }
+    drop(stop);
+    rig.stored = drained.await.unwrap();
+    rig.still_works().await;
+    assert_eq!(
+        rig.house.counters.broker_router_rebuilds.get(),
+        0,
+        "the router must not see nonsense"
+    );
+    let connections = || rig.house.counters.broker_connections.get();
+    eventually("everyone has left", || connections() == 0).await;
+}
