@@ -10,10 +10,11 @@
 use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{ChannelKey, Config, ContentHash, Ingest};
+use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
 use crate::control::{self, Instance, Server};
 use crate::counters::{Counters, Listening, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
+use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
@@ -21,7 +22,8 @@ use crate::record::{Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -51,14 +53,15 @@ impl Pipeline {
     /// when every clone of the inlet is dropped.
     ///
     /// # Errors
-    /// When the data directory is taken, the database cannot be opened, or a channel key is none.
+    /// When the data directory is taken, the database cannot be opened, or a key is none.
     pub fn start(
         config: &Config,
         clock: &Clock,
         counters: &Arc<Counters>,
     ) -> anyhow::Result<(Inlet, Self)> {
-        let recorder = Recorder::new(rules(config)?);
+        let mut recorder = Recorder::new(rules(config)?);
         let instance = Instance::take(control::data_dir(&config.db_path))?;
+        introduce(&mut recorder, &config.db_path);
         let options = store::Options {
             path: config.db_path.clone(),
             commit_interval: config.commit_interval,
@@ -105,6 +108,7 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
     });
     Ok(Rules {
         keyring: Keyring::new(keys)?,
+        node_keys: node_keys(&config.node_keys)?,
         regions: Regions::new(config.hash_regions.iter().cloned()),
         formula: match config.content_hash {
             ContentHash::Firmware => Formula::Firmware,
@@ -113,6 +117,44 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
         validate_signatures: config.validate_signatures,
         sources: sources.collect(),
     })
+}
+
+/// How many nodes of the database are known from the start, where it matters to know any.
+const INTRODUCED: u32 = 4_096;
+
+/// Tells the recorder of the nodes that were heard before, so that after a restart packets between
+/// them and ours are opened at once. Without them it knows each again when it is heard.
+fn introduce(recorder: &mut Recorder, db_path: &Path) {
+    if !recorder.opens_peer_packets() {
+        return;
+    }
+    match store::known_nodes(db_path, INTRODUCED) {
+        Ok(nodes) => nodes.iter().for_each(|node| recorder.hear(node)),
+        Err(error) => tracing::warn!(
+            "the nodes of {} cannot be read ({error}); packets of nodeKeys open once their other \
+             end is heard",
+            db_path.display()
+        ),
+    }
+}
+
+/// The keys of nodes, ready for use.
+///
+/// # Errors
+/// A file whose public key is not the one that follows from its private key.
+pub fn node_keys(keys: &[config::NodeKey]) -> anyhow::Result<Vec<NodeKey>> {
+    let ready = |key: &config::NodeKey| {
+        let ready = NodeKey::from_expanded(key.private.reveal());
+        match key.public {
+            Some(public) if public != *ready.public_key() => bail!(
+                "{}: public_key is not that of private_key, which is {}; export the node again",
+                key.file.display(),
+                hex::encode(ready.public_key())
+            ),
+            _ => Ok(ready),
+        }
+    };
+    keys.iter().map(ready).collect()
 }
 
 /// A running hub.

@@ -128,3 +128,36 @@ fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
     assert_eq!(config.node_retention.as_secs(), 3650 * 86_400);
     assert_eq!(config.notes, ["retention.metricsDays: not built yet, only nodes age"]);
 }
+
+#[test]
+fn check_names_the_nodes_whose_messages_are_opened_and_a_public_key_that_is_not_theirs() {
+    // Keys that the firmware publishes in src/Identity.cpp.
+    let private = "18469d6140447f77de13cd8d761e605431f52269fbff43b0925752ed9e6745435dc6a86d2568af8b70d3365db3f88234760c8ecc645ce469829bc45b65f1d5d5";
+    let public = "4852b69364572b52efa1b6bb3e6d0abed4f389a1cbfbb60a9bba2cce649caf0e";
+    let other = "1ec77175b0918ed206f9ae04ec136d6d5d4315bb26305427f645b492e9350c10";
+    let dir = tempfile::tempdir().unwrap();
+    let text = "nodeKeys = ['node.json']\n";
+    let key = |public: &str| {
+        let key = format!(r#"{{"private_key": "{private}", "public_key": "{public}"}}"#);
+        fs::write(dir.path().join("node.json"), key).unwrap();
+    };
+    key(&public.to_uppercase());
+    let printed = check(dir.path(), "broker.toml", text, false).unwrap();
+    let told = format!("node key  {public}, whose private messages are opened and stored\n");
+    assert!(printed.contains(&told), "{printed}");
+    let printed = check(dir.path(), "broker.toml", text, true).unwrap();
+    let object: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(object["nodeKeys"], serde_json::json!([public]));
+    assert!(!printed.contains(&private[..16]));
+
+    key(other);
+    let line = format!(
+        "{}/node.json: public_key is not that of private_key, which is {public}; export the node \
+         again",
+        dir.path().display()
+    );
+    assert_eq!(check(dir.path(), "broker.toml", text, false).unwrap_err(), line);
+    let printed = check(dir.path(), "broker.toml", text, true).unwrap();
+    let object: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&object["ok"], object["error"].as_str()), (&Value::Bool(false), Some(&*line)));
+}

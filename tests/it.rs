@@ -11,6 +11,7 @@ mod fuzz_corpus;
 mod hub;
 mod inside;
 mod layers;
+mod nodekeys;
 mod replay;
 mod store;
 mod support;

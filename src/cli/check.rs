@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::app;
 use crate::config::{ChannelKey, Config, Source};
 
 /// Arguments of `meshbox check`.
@@ -33,19 +34,30 @@ pub fn run(
     working_dir: &Path,
     out: &mut dyn Write,
 ) -> anyhow::Result<ExitCode> {
-    match Config::load(args.config.as_deref(), env, working_dir) {
-        Ok(config) if args.json => writeln!(out, "{}", as_json(&config))?,
-        Ok(config) => write!(out, "{}", in_words(&config))?,
+    let loaded = Config::load(args.config.as_deref(), env, working_dir);
+    let loaded = loaded.map_err(anyhow::Error::from).and_then(|config| {
+        let nodes = nodes(&config)?;
+        Ok((config, nodes))
+    });
+    match loaded {
+        Ok((config, nodes)) if args.json => writeln!(out, "{}", as_json(&config, &nodes))?,
+        Ok((config, nodes)) => write!(out, "{}", in_words(&config, &nodes))?,
         Err(error) if args.json => {
             writeln!(out, "{}", json!({"ok": false, "error": error.to_string()}))?;
             return Ok(ExitCode::FAILURE);
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_words(config: &Config) -> String {
+/// The public keys of the nodes whose packets are opened.
+fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
+    let keys = app::node_keys(&config.node_keys)?;
+    Ok(keys.iter().map(|key| hex::encode(key.public_key())).collect())
+}
+
+fn in_words(config: &Config, nodes: &[String]) -> String {
     let mut lines = vec![
         ("config", config.origin.to_string()),
         ("database", config.db_path.display().to_string()),
@@ -72,6 +84,8 @@ fn in_words(config: &Config) -> String {
             false => "kept whatever the signature".into(),
         },
     ));
+    let node = |node| ("node key", format!("{node}, whose private messages are opened and stored"));
+    lines.extend(nodes.iter().map(node));
     lines.push(("limits", limits_in_words(config)));
     lines.extend(config.notes.iter().map(|note| ("note", note.clone())));
     lines.iter().map(|(what, text)| format!("{what:<9} {text}\n")).collect()
@@ -135,7 +149,7 @@ fn list_or(list: &[String], none: &str) -> String {
     if list.is_empty() { none.to_owned() } else { list.join(" ") }
 }
 
-fn as_json(config: &Config) -> serde_json::Value {
+fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
     let listener = |it: &crate::config::Listener| {
         json!({
             "transport": it.transport.to_string(),
@@ -162,6 +176,7 @@ fn as_json(config: &Config) -> serde_json::Value {
         "sources": config.sources.iter().map(source).collect::<Vec<_>>(),
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,
+        "nodeKeys": nodes,
         "validateSignatures": config.validate_signatures,
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),

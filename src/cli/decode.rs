@@ -1,13 +1,16 @@
 //! `meshbox decode`: what is in a packet, for people as a tree, for programs as JSON.
 
 mod answer;
+mod letter;
 mod tree;
 
+use crate::app;
+use crate::config::NodeKey;
 use crate::crypto::channel::Keyring;
 use crate::packet::{Frame, hex};
-use crate::record::{Reading, Rules, signature_is_good};
+use crate::record::{Opener, Reading, Rules, signature_is_good};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +25,14 @@ pub struct Args {
     /// Channel keys: a JSON file of names and hex keys, as CoreScope's channel-rainbow.json
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// The private key of a node, 128 hex digits or an export as JSON: opens what it sent and got; may
+    /// be given more than once
+    #[arg(long, value_name = "FILE")]
+    node_key: Vec<PathBuf>,
+    /// The public key of a node that it wrote to or heard from, 64 hex digits; keys of adverts that
+    /// are decoded before are known anyway
+    #[arg(long, value_name = "HEX", requires = "node_key")]
+    peer: Vec<String>,
     /// Packets in hex; - reads one a line from stdin
     #[arg(value_name = "HEX", required = true)]
     packets: Vec<String>,
@@ -41,8 +52,8 @@ pub fn run(
     stdout: &mut dyn Write,
     colours: bool,
 ) -> anyhow::Result<ExitCode> {
-    let keyring = match args.keys.as_deref().map_or(Ok(Keyring::default()), load_keys) {
-        Ok(keyring) => keyring,
+    let (keyring, opener) = match keys(args) {
+        Ok(keys) => keys,
         Err(error) => {
             // Nothing can be done about a closed stderr.
             let _ = writeln!(io::stderr(), "meshbox: {error:#}");
@@ -50,7 +61,7 @@ pub fn run(
         }
     };
     let rules = Rules { keyring, validate_signatures: true, ..Rules::default() };
-    let mut printer = Printer { rules, json: args.json, colours, stdout, all_well: true };
+    let mut printer = Printer { rules, opener, json: args.json, colours, stdout, all_well: true };
     match printer.all(&args.packets, stdin) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ if printer.all_well => Ok(ExitCode::SUCCESS),
@@ -63,6 +74,20 @@ pub fn colours_are_wanted() -> bool {
     let unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     io::stdout().is_terminal() && unset("NO_COLOR") && !dumb
+}
+
+fn keys(args: &Args) -> anyhow::Result<(Keyring, Option<Opener>)> {
+    let keyring = args.keys.as_deref().map_or(Ok(Keyring::default()), load_keys)?;
+    let files = args.node_key.iter().map(|file| NodeKey::load(file));
+    let mut opener = Opener::new(app::node_keys(&files.collect::<Result<Vec<_>, _>>()?)?);
+    for peer in &args.peer {
+        let key = hex::parse(peer).with_context(|| format!("--peer {peer:?}"))?;
+        let Ok(key) = <[u8; 32]>::try_from(key) else {
+            bail!("--peer {peer:?}: a public key has 64 hex digits");
+        };
+        opener.iter_mut().for_each(|opener| opener.hear(&key));
+    }
+    Ok((keyring, opener))
 }
 
 fn load_keys(file: &Path) -> anyhow::Result<Keyring> {
@@ -79,6 +104,7 @@ fn load_keys(file: &Path) -> anyhow::Result<Keyring> {
 
 struct Printer<'a> {
     rules: Rules,
+    opener: Option<Opener>,
     json: bool,
     colours: bool,
     stdout: &'a mut dyn Write,
@@ -118,7 +144,12 @@ impl Printer<'_> {
             Err(error) => return self.no_packet(raw_hex, &Fault::Bytes(&bytes, error)),
         };
         let judge = |advert: &_, _| Some(signature_is_good(advert));
-        let reading = Reading::of(frame, &self.rules, judge);
+        let mut reading = Reading::of(frame, &self.rules, judge);
+        if let Some(opener) =
+            self.opener.as_mut().filter(|_| reading.signature_valid() != Some(false))
+        {
+            opener.take(&reading.packet, &mut reading.inside);
+        }
         if self.json {
             self.line(&answer::of(raw_hex, &reading, &self.rules))
         } else {

@@ -12,7 +12,7 @@ use super::nearest::nearest;
 use super::own::Machine;
 use super::search::Written;
 use super::tree::{At, Dialect, Node};
-use super::{Config, ContentHash, channels, listeners, sources, unbuilt};
+use super::{Config, ContentHash, channels, listeners, node_keys, sources, unbuilt};
 
 /// CoreScope's default, relative to the working directory.
 const DB_PATH: &str = "data/meshcore.db";
@@ -63,6 +63,7 @@ impl Judge<'_> {
         let (broker, binds) = listeners::judge(&mut self)?;
         let sources = sources::judge(&mut self, broker.enabled, &binds)?;
         let channel_keys = channels::judge(&mut self)?;
+        let node_keys = node_keys::judge(&mut self)?;
         if broker.listeners.is_empty() && sources.is_empty() {
             self.notes.push("no listener and no source: nothing comes in".into());
         }
@@ -79,6 +80,7 @@ impl Judge<'_> {
             db_path: self.db_path(),
             content_hash: self.content_hash()?,
             channel_keys,
+            node_keys,
             hash_regions: hash_regions(file),
             validate_signatures: file.validate_signatures.unwrap_or(true),
             ingest,

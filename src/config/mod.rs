@@ -24,6 +24,7 @@ mod judge;
 mod key_file;
 mod listeners;
 mod nearest;
+mod node_keys;
 mod own;
 mod parse;
 mod read;
@@ -40,6 +41,7 @@ mod url;
 pub use channels::ChannelKey;
 pub use error::Error;
 pub use listeners::{Access, Broker, Listener, Transport};
+pub use node_keys::NodeKey;
 pub use sources::Source;
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
@@ -59,6 +61,8 @@ pub struct Config {
     pub content_hash: ContentHash,
     /// Channel keys, later entries over earlier ones of the same name.
     pub channel_keys: Vec<ChannelKey>,
+    /// Private keys of nodes of the user's, whose sealed packets are opened.
+    pub node_keys: Vec<NodeKey>,
     /// Region names whose scope codes are recognised, as they are written.
     pub hash_regions: Vec<String>,
     /// Whether adverts with a bad signature are dropped.

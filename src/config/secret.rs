@@ -16,6 +16,28 @@ impl Secret {
     }
 }
 
+/// A private key of 64 bytes: `Debug` shows dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyBytes([u8; 64]);
+
+impl KeyBytes {
+    /// Wraps a key.
+    pub fn new(key: [u8; 64]) -> Self {
+        Self(key)
+    }
+
+    /// The key itself, for the one call that needs it.
+    pub fn reveal(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for KeyBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyBytes(…)")
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
@@ -43,5 +65,6 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert!(!format!("{secret:?}{secret}").contains("hunter2"));
         assert_eq!(secret.reveal(), "hunter2");
+        assert_eq!(format!("{:?}", KeyBytes::new([7; 64])), "KeyBytes(…)");
     }
 }

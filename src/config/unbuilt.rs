@@ -68,7 +68,6 @@ fn settings(judge: &mut Judge<'_>) {
     let asks = |db: &Upkeep| on(db.vacuum_on_startup) || db.incremental_vacuum_pages.is_some();
     let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
     let asked = [
-        ("nodeKeys", some(&file.node_keys), "no peer-encrypted packet is opened"),
         ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
         ("db", file.db.as_ref().is_some_and(asks), "the file is not vacuumed"),
         ("metrics", file.metrics.is_some(), "no observer metrics are sampled"),

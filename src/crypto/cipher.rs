@@ -34,4 +34,17 @@ impl Cipher {
         Aes128Dec::new(&Array(self.key)).decrypt_blocks(blocks);
         Some(plain)
     }
+
+    /// MAC and ciphertext, as a node makes them: the last block filled up with zeros.
+    #[cfg(test)]
+    pub(super) fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
+        use aes::cipher::BlockCipherEncrypt;
+
+        let mut sealed = plain.to_vec();
+        sealed.resize(plain.len().next_multiple_of(16), 0);
+        let (blocks, _) = Block::slice_as_chunks_mut(&mut sealed);
+        aes::Aes128Enc::new(&Array(self.key)).encrypt_blocks(blocks);
+        let mac = self.mac.clone().chain_update(&sealed).finalize().into_bytes();
+        ([mac[0], mac[1]], sealed)
+    }
 }

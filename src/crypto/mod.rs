@@ -1,4 +1,4 @@
-//! Keys, MACs, signatures: channel messages, adverts, region scopes. Pure: no I/O, no clock, no log,
+//! Keys, MACs, signatures: channel messages, peers, adverts, region scopes. Pure: no I/O, no clock, no log,
 //! no panic. Keys never appear in `Debug` output.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -53,6 +53,12 @@ impl SharedSecret {
     pub fn open(&self, mac: [u8; 2], ciphertext: &[u8]) -> Option<Vec<u8>> {
         self.0.open(mac, ciphertext)
     }
+
+    /// MAC and ciphertext of a plaintext.
+    #[cfg(test)]
+    pub(crate) fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
+        self.0.seal(plain)
+    }
 }
 
 impl std::fmt::Debug for SharedSecret {

@@ -14,6 +14,7 @@
 //! | the path and its length byte | [`path`] |
 //! | where the payload begins, and what makes a packet unreadable | [`frame`], [`error`] |
 //! | a payload's layout | its file in [`payload`] |
+//! | what is inside one that was sealed for a peer | [`inside`] |
 //! | when two receptions are one transmission | [`hash`] |
 //! | what is odd about a packet | [`anomaly`] |
 //! | names, offsets and meanings of all fields, for people | [`sink::Outline`] |
@@ -48,6 +49,7 @@ pub mod frame;
 pub mod hash;
 pub mod header;
 pub mod hex;
+pub mod inside;
 pub mod path;
 pub mod payload;
 pub mod sink;

@@ -1,5 +1,6 @@
-//! What keys tell about a packet: opened channel messages, judged signatures.
+//! What keys tell about a packet: opened messages, judged signatures.
 
+use super::unsealed::Unsealed;
 use crate::crypto::channel::{GroupData, GroupText, Keyring, Opened, Sealed};
 use crate::packet::payload::{Advert, Group};
 use crate::packet::{Packet, Payload};
@@ -15,6 +16,8 @@ pub enum Inside {
     Data(Opened<GroupData>),
     /// An ADVERT, and whether its signature is the node's own; `None` where nobody has checked.
     Signature(Option<bool>),
+    /// A REQ, RESPONSE, TXT_MSG, PATH or ANON_REQ of one of our nodes ([`super::Opener`]).
+    Unsealed(Box<Unsealed>),
 }
 
 impl Inside {

@@ -8,6 +8,7 @@
 //! | which message becomes what | `recorder.rs` |
 //! | what a row holds | [`rows`](Record) |
 //! | CoreScope's JSON of a payload | [`decoded`](Decoded) |
+//! | how packets of our own nodes are opened | [`Opener`] |
 //! | all that can be told about one packet, without a message | [`Reading`] |
 //! | why a message becomes no record | `refusal.rs`, [`crate::packet::Error`], [`crate::envelope::Unread`] |
 
@@ -15,16 +16,20 @@ mod advert;
 mod companion;
 mod decoded;
 mod inside;
+mod opener;
 mod reading;
 mod recorder;
 mod refusal;
 mod rows;
 mod rules;
+mod unsealed;
 mod verdicts;
 
 pub use decoded::Decoded;
 pub use inside::Inside;
+pub use opener::Opener;
 pub use reading::{Reading, signature_is_good};
 pub use recorder::{Recorder, Unrecorded};
 pub use rows::{Activity, Body, DroppedRow, NodeRow, ObserverRow, PacketRow, Record, StatusRow};
 pub use rules::{Rules, SourceRules};
+pub use unsealed::{Direction, Unsealed};

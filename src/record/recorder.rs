@@ -1,5 +1,6 @@
 //! From a message to a record.
 
+use super::opener::Opener;
 use super::reading::{Reading, signature_is_good};
 use super::refusal::{IATA_FILTERED, Refusal};
 use super::rows::{Activity, Body, DroppedRow, ObserverRow, PacketRow, Record, StatusRow};
@@ -15,11 +16,12 @@ use crate::packet::{Frame, hex};
 
 /// Makes records of messages. Holds what must be remembered from one message to the next: the
 /// verdict on an advert's signature, so that it is computed once per transmission and not once per
-/// observation; bounded.
+/// observation; and with node keys, who else was heard. Both are bounded.
 #[derive(Debug, Default)]
 pub struct Recorder {
     rules: Rules,
     verdicts: Verdicts,
+    opener: Option<Opener>,
     origin_id_mismatches: u64,
 }
 
@@ -43,7 +45,21 @@ type Rows = (Option<ObserverRow>, Body);
 impl Recorder {
     /// A recorder with these rules.
     pub fn new(rules: Rules) -> Self {
-        Self { rules, ..Self::default() }
+        let opener = Opener::new(rules.node_keys.clone());
+        Self { rules, opener, ..Self::default() }
+    }
+
+    /// Whether it is of use to know nodes ([`Recorder::hear`]).
+    pub fn opens_peer_packets(&self) -> bool {
+        self.opener.is_some()
+    }
+
+    /// A node that was heard before this recorder began, the last one last: packets between it and a
+    /// node of ours can be opened before it is heard again.
+    pub fn hear(&mut self, public_key: &[u8; 32]) {
+        if let Some(opener) = &mut self.opener {
+            opener.hear(public_key);
+        }
     }
 
     /// Reads the message, decodes its packet and makes the rows to be.
@@ -85,8 +101,8 @@ impl Recorder {
         self.origin_id_mismatches += u64::from(heard.origin_id_differs);
         let bytes = hex::parse(&heard.raw)?;
         let frame = Frame::parse(&bytes)?;
-        let Self { rules, verdicts, .. } = self;
-        let reading = Reading::of(frame, rules, |advert, digest| {
+        let Self { rules, verdicts, opener, .. } = self;
+        let mut reading = Reading::of(frame, rules, |advert, digest| {
             rules.validate_signatures.then(|| judge(verdicts, advert, digest))
         });
         if let Some(advert) = reading.advert() {
@@ -94,6 +110,9 @@ impl Recorder {
         }
         if reading.signature_valid() == Some(false) {
             return Ok(dropped(&reading, heard));
+        }
+        if let Some(opener) = opener {
+            opener.take(&reading.packet, &mut reading.inside);
         }
         let observer = heard.observer.clone().map(|o| row_of(o, Activity::Packet));
         Ok((observer, Body::Packet(Box::new(packet_row(&reading, rules, heard)))))

@@ -1,6 +1,7 @@
 //! What decides how messages become records.
 
 use crate::crypto::channel::Keyring;
+use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
 use crate::message::{Origin, OriginKind};
 use crate::packet::hash::Formula;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 pub struct Rules {
     /// Channel keys.
     pub keyring: Keyring,
+    /// Private keys of nodes of ours, whose sealed packets are opened; none: nothing is tried.
+    pub node_keys: Vec<NodeKey>,
     /// Regions whose scope codes are recognised.
     pub regions: Regions,
     /// How packets are hashed.

@@ -14,6 +14,7 @@ mod checkpoint;
 mod fault;
 #[cfg(test)]
 mod faults;
+mod known;
 mod open;
 mod packet;
 mod recent;
@@ -26,6 +27,7 @@ mod tally;
 mod upgrade;
 mod writer;
 
+pub use known::known_nodes;
 pub use open::OpenError;
 pub use shared::Pulse;
 

@@ -177,3 +177,66 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let code = run(&args, &mut &b""[..], &mut Closed, false).unwrap();
     assert_eq!(code, ExitCode::SUCCESS);
 }
+
+/// wire-protocol §9 row 3b: from the first key of the firmware's src/Identity.cpp to the second.
+const LETTER: &str = "0a00481e886a6206b3b1012703546b881173f1e7223f";
+const SENDER: &str = "1ec77175b0918ed206f9ae04ec136d6d5d4315bb26305427f645b492e9350c10";
+const RECEIVER: &str = "4852b69364572b52efa1b6bb3e6d0abed4f389a1cbfbb60a9bba2cce649caf0e";
+const RECEIVERS_KEY: &str = "18469d6140447f77de13cd8d761e605431f52269fbff43b0925752ed9e6745435dc6a86d2568af8b70d3365db3f88234760c8ecc645ce469829bc45b65f1d5d5";
+
+fn node_key(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+#[test]
+fn the_key_of_a_node_opens_what_a_known_peer_wrote_to_it() {
+    let file = node_key(RECEIVERS_KEY);
+    let key = file.path().to_str().unwrap();
+    let (_, unknown) = json(&["--node-key", key, LETTER], b"");
+    assert_eq!(unknown[0]["decoded_json"]["meshbox"], Value::Null);
+    let (code, answers) = json(&["--node-key", key, "--peer", SENDER, LETTER], b"");
+    assert_eq!(code, ExitCode::SUCCESS);
+    assert_eq!(
+        answers[0]["decoded_json"],
+        serde_json::json!({
+            "type": "TXT_MSG", "destHash": "48", "srcHash": "1e", "mac": "886a",
+            "encryptedData": "6206b3b1012703546b881173f1e7223f",
+            "meshbox": { "opened": {
+                "kind": "text", "node": RECEIVER, "peer": SENDER, "direction": "received",
+                "certain": true, "timestamp": 1_772_919_297, "attempt": 0, "text": "hello",
+                "ackHash": "a09f8cf2",
+            }},
+        })
+    );
+    let (_, tree) = decode(&["--node-key", key, "--peer", SENDER, LETTER], b"", false);
+    for line in [
+        format!("  from                    {SENDER}\n"),
+        format!("  to our node             {RECEIVER}\n"),
+        "  text                    \"hello\"\n".to_owned(),
+        "  sent                    2026-03-07T21:34:57Z\n".to_owned(),
+        "  ack code                f28c9fa0\n".to_owned(),
+    ] {
+        assert!(tree.contains(&line), "{line} is not in\n{tree}");
+    }
+    assert!(!tree.contains(&RECEIVERS_KEY[..16]));
+}
+
+#[test]
+fn a_node_key_or_a_peer_that_is_none_is_a_wrong_argument() {
+    let good = node_key(RECEIVERS_KEY);
+    let good = good.path().to_str().unwrap();
+    let mismatch = format!(r#"{{"private_key": "{RECEIVERS_KEY}", "public_key": "{SENDER}"}}"#);
+    let mismatch = node_key(&mismatch);
+    let wrong = ExitCode::from(2);
+    for arguments in [
+        &["--node-key", "/nonexistent", LETTER][..],
+        &["--node-key", mismatch.path().to_str().unwrap(), LETTER],
+        &["--node-key", good, "--peer", "1ec7", LETTER],
+        &["--node-key", good, "--peer", "hello", LETTER],
+    ] {
+        assert_eq!(decode(arguments, b"", false), (wrong, String::new()), "{arguments:?}");
+    }
+    assert!(Cli::try_parse_from(["decode", "--peer", SENDER, LETTER]).is_err());
+}

@@ -1,6 +1,6 @@
 //! `meshbox decode` for people: every field with its offset, its bytes and what they mean.
 
-use super::Fault;
+use super::{Fault, letter};
 use crate::crypto::channel::Opened;
 use crate::packet::hash::{Digest, Formula};
 use crate::packet::hex::Hex;
@@ -102,6 +102,7 @@ fn inside(reading: &Reading<'_>) -> Vec<(&'static str, String)> {
         Inside::Nothing | Inside::Signature(None) => vec![],
         Inside::Signature(Some(true)) => vec![("signature", "the node's own".into())],
         Inside::Signature(Some(false)) => vec![("signature", "INVALID: damaged or forged".into())],
+        Inside::Unsealed(unsealed) => letter::facts(unsealed),
         Inside::Text(Opened::With { channel, content }) => {
             let sender =
                 content.sender.iter().map(|s| ("sender", format!("{}, unproven", Quoted(s))));

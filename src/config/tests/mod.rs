@@ -11,6 +11,7 @@ use super::*;
 mod bad_files;
 mod corescope;
 mod good_files;
+mod node_keys;
 
 const NOWHERE: &str = "/nonexistent/broker.toml";
 

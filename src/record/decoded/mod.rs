@@ -1,5 +1,6 @@
 //! CoreScope's `decoded_json`: the payload as one JSON object, with the keys, types and omissions of
-//! July 2026. It adds nothing of its own.
+//! July 2026. What we add stands under one key of our own, `meshbox`, and only where a packet of
+//! one of our nodes was opened (`own.rs`).
 //!
 //! Most keys vanish when their value is zero or empty (a channel hash, tag or timestamp of 0 does),
 //! some only when there is no value at all: the structs say which. All hex is lower-case, save
@@ -13,6 +14,7 @@
 
 mod advert;
 mod channel;
+mod own;
 mod small;
 
 use super::inside::Inside;
@@ -53,11 +55,13 @@ impl Serialize for Decoded<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let name = self.packet.header.payload_type.name();
         match (&self.packet.payload, self.inside) {
-            (Payload::Request(peer) | Payload::Response(peer) | Payload::Text(peer), _) => {
-                small::Peer::of(name, peer).serialize(to)
+            (Payload::Request(peer) | Payload::Response(peer) | Payload::Text(peer), inside) => {
+                small::Peer::of(name, peer, own(inside)).serialize(to)
             }
-            (Payload::Path(peer), _) => small::Path::of(peer).serialize(to),
-            (Payload::AnonRequest(request), _) => small::AnonRequest::of(request).serialize(to),
+            (Payload::Path(peer), inside) => small::Path::of(peer, own(inside)).serialize(to),
+            (Payload::AnonRequest(request), inside) => {
+                small::AnonRequest::of(request, own(inside)).serialize(to)
+            }
             (Payload::Ack(ack), _) => small::Ack::of(ack).serialize(to),
             (Payload::Trace(trace), _) => small::Trace::of(trace, self.packet).serialize(to),
             (Payload::Multipart(part), _) => small::Multipart::of(part).serialize(to),
@@ -81,6 +85,13 @@ impl Serialize for Decoded<'_> {
                 Kept::undecoded(*payload_type, bytes, why).serialize(to)
             }
         }
+    }
+}
+
+fn own(inside: &Inside) -> Option<own::Own<'_>> {
+    match inside {
+        Inside::Unsealed(unsealed) => own::Own::of(unsealed),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The payloads that need no key: peers, ACK, TRACE, MULTIPART, CONTROL, RAW_CUSTOM.
 
+use super::own::Own;
 use super::{Number, is_empty, is_zero};
 use crate::packet::Packet;
 use crate::packet::hex::Hex;
@@ -19,16 +20,23 @@ pub(super) struct Peer<'a> {
     mac: Hex<'a>,
     #[serde(skip_serializing_if = "is_empty")]
     encrypted_data: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meshbox: Option<Own<'a>>,
 }
 
 impl<'a> Peer<'a> {
-    pub(super) fn of(kind: &'static str, peer: &'a payload::Peer<'a>) -> Self {
+    pub(super) fn of(
+        kind: &'static str,
+        peer: &'a payload::Peer<'a>,
+        meshbox: Option<Own<'a>>,
+    ) -> Self {
         Self {
             kind,
             dest_hash: HexByte(peer.dest),
             src_hash: HexByte(peer.source),
             mac: Hex(&peer.mac),
             encrypted_data: Hex(peer.ciphertext),
+            meshbox,
         }
     }
 }
@@ -44,16 +52,19 @@ pub(super) struct Path<'a> {
     mac: Hex<'a>,
     #[serde(skip_serializing_if = "is_empty")]
     path_data: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meshbox: Option<Own<'a>>,
 }
 
 impl<'a> Path<'a> {
-    pub(super) fn of(peer: &'a payload::Peer<'a>) -> Self {
+    pub(super) fn of(peer: &'a payload::Peer<'a>, meshbox: Option<Own<'a>>) -> Self {
         Self {
             kind: "PATH",
             dest_hash: HexByte(peer.dest),
             src_hash: HexByte(peer.source),
             mac: Hex(&peer.mac),
             path_data: Hex(peer.ciphertext),
+            meshbox,
         }
     }
 }
@@ -69,16 +80,19 @@ pub(super) struct AnonRequest<'a> {
     #[serde(skip_serializing_if = "is_empty")]
     encrypted_data: Hex<'a>,
     ephemeral_pub_key: Hex<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meshbox: Option<Own<'a>>,
 }
 
 impl<'a> AnonRequest<'a> {
-    pub(super) fn of(request: &'a payload::AnonRequest<'a>) -> Self {
+    pub(super) fn of(request: &'a payload::AnonRequest<'a>, meshbox: Option<Own<'a>>) -> Self {
         Self {
             kind: "ANON_REQ",
             dest_hash: HexByte(request.dest),
             mac: Hex(&request.mac),
             encrypted_data: Hex(request.ciphertext),
             ephemeral_pub_key: Hex(request.sender_key),
+            meshbox,
         }
     }
 }
