@@ -5,6 +5,7 @@ pub(crate) mod envelope;
 pub(crate) mod packet;
 mod rows;
 mod rules;
+mod sealing;
 pub(crate) mod topic;
 
 use serde_json::Value;

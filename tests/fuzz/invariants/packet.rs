@@ -1,11 +1,9 @@
 //! Any bytes as a packet.
 
 use super::rules::{self, WIDE};
+use super::sealing::seal;
 use super::{assert_hex, assert_name, assert_printable, decoded, envelope};
 
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128, Block};
-use hmac::{Hmac, Mac};
 use meshbox::crypto::channel::channel_hash;
 use meshbox::crypto::peer::NodeKey;
 use meshbox::packet::hash::{Digest, Formula};
@@ -13,7 +11,6 @@ use meshbox::packet::header::Header;
 use meshbox::packet::payload::Group;
 use meshbox::packet::{Error, Frame, Packet, Path, Payload, PayloadType, hex};
 use meshbox::record::{Reading, Rules};
-use sha2::Sha256;
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -143,14 +140,8 @@ fn secrets(packet: &Packet<'_>) {
 
 /// A channel message with `plain` inside opens, unless it is no plain text or too long for a packet.
 fn opened(channel: &str, key: &[u8], plain: &[u8], kind: PayloadType) {
-    let mut ciphertext = plain.to_vec();
-    ciphertext.resize((plain.len() / 16 + 1).min(11) * 16, 0);
-    let (blocks, _) = Block::slice_as_chunks_mut(&mut ciphertext);
-    Aes128::new(&Array(key[..16].try_into().expect("16 bytes"))).encrypt_blocks(blocks);
-    let mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
-    let mac = mac.chain_update(&ciphertext).finalize().into_bytes();
-    let group =
-        Group { channel_hash: channel_hash(key), mac: [mac[0], mac[1]], ciphertext: &ciphertext };
+    let (mac, ciphertext) = seal(key, plain, 11);
+    let group = Group { channel_hash: channel_hash(key), mac, ciphertext: &ciphertext };
     let text = kind == PayloadType::GroupText;
     let payload = if text { Payload::GroupText(group) } else { Payload::GroupData(group) };
     let bytes = Packet::flood(None, Path::EMPTY, payload).to_bytes();
