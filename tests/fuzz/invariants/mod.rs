@@ -2,6 +2,7 @@
 //! `cargo test` of all that is kept in `corpus/`. Each panics with what does not hold.
 
 pub(crate) mod envelope;
+mod inside;
 pub(crate) mod packet;
 mod rows;
 mod rules;

@@ -1,5 +1,7 @@
 //! The keys, regions and switches that inputs are read with.
 
+use super::inside;
+
 use meshbox::crypto::channel::{Keyring, hashtag_key};
 use meshbox::crypto::scope::Regions;
 use meshbox::packet::hash::Formula;
@@ -25,6 +27,7 @@ pub(super) fn rules(strict: bool) -> Rules {
     let filter = SourceRules { iata_filter, region: None };
     let rules = Rules {
         keyring: Keyring::new(keys()).expect("these keys have the right lengths"),
+        node_keys: inside::NODES.to_vec(),
         regions: Regions::new(["#ottawa", "#test"].map(str::to_owned)),
         sources: HashMap::from([(SOURCE.into(), filter)]),
         ..Rules::default()
