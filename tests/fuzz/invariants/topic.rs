@@ -62,6 +62,7 @@ fn named(named: &Observer, topic: &str) {
 fn filter(topic: &str) {
     let rules = SourceRules { iata_filter: vec!["SJC".to_owned()], region: None };
     let region = topic.split_once('/').map(|(_, rest)| rest.split('/').next().unwrap_or(rest));
-    assert_eq!(rules.refuses(topic), region.filter(|region| *region != "SJC"));
+    let other = |region: &&str| !region.trim().eq_ignore_ascii_case("SJC");
+    assert_eq!(rules.refuses(topic), region.filter(other));
     assert_eq!(SourceRules::default().refuses(topic), None);
 }
