@@ -1,6 +1,6 @@
 //! A whole message: topic and JSON in, rows out.
 
-use crate::crypto::three_hundred;
+use crate::crypto::{SENDER, receiver, three_hundred};
 use crate::fixture::{self, ONE_OF_EACH};
 
 use divan::Bencher;
@@ -43,6 +43,20 @@ fn advert_first_heard(bencher: Bencher<'_, '_>) {
 fn advert_heard_again(bencher: Bencher<'_, '_>) {
     let mut recorder = Recorder::new(strict());
     let message = packet("advert/heard_repeater");
+    bencher.with_inputs(&message).bench_local_values(|m| recorder.record(m));
+}
+
+/// A text for a node whose private key we have, from one with which it has written before.
+#[divan::bench]
+fn text_for_a_node_of_ours(bencher: Bencher<'_, '_>) {
+    let node_keys = vec![receiver()];
+    let mut recorder = Recorder::new(Rules { node_keys, ..strict() });
+    recorder.hear(&SENDER);
+    let message = packet("txt_msg/for_known_keys");
+    let Ok(Record { body: Body::Packet(row), .. }) = recorder.record(message()) else {
+        panic!("no packet")
+    };
+    assert!(row.decoded_json.contains("hello"));
     bencher.with_inputs(&message).bench_local_values(|m| recorder.record(m));
 }
 
