@@ -7,6 +7,9 @@
 //!         checkpoints → the connections acknowledge and close → control socket → data directory
 //! ```
 
+mod watch;
+
+use self::watch::{LOOK_EVERY, Watch, Watched};
 use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
@@ -43,6 +46,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub struct Pipeline {
     meter: Meter,
     thread: JoinHandle<()>,
+    /// Fires when that thread has ended.
+    ended: CancellationToken,
     writer: Writer,
     // Dropped last: nobody else may write while the writer is still there.
     _instance: Instance,
@@ -71,9 +76,11 @@ impl Pipeline {
         let Ingest { messages, bytes } = config.ingest;
         let (inlet, outlet) = queue(Bounds { messages, bytes });
         let meter = inlet.meter();
-        let thread = ingest::start(outlet, recorder, sink, clock.clone(), Arc::clone(counters))
+        let ended = CancellationToken::new();
+        let (clock, counters) = (clock.clone(), Arc::clone(counters));
+        let thread = ingest::start(outlet, recorder, sink, clock, counters, ended.clone())
             .context("cannot start the pipeline's thread")?;
-        Ok((inlet, Self { meter, thread, writer, _instance: instance }))
+        Ok((inlet, Self { meter, thread, ended, writer, _instance: instance }))
     }
 
     /// Waits until everything that was received is committed and the database is closed. Every inlet
@@ -165,7 +172,7 @@ pub struct Hub {
     broker: Broker,
     bridge: Bridge,
     control: Server,
-    watchdog: CancellationToken,
+    watch: Watch,
 }
 
 impl Hub {
@@ -201,8 +208,14 @@ impl Hub {
             },
         );
         let control = Server::start(&config.db_path, Arc::clone(&health))?;
-        let watchdog = feed_watchdog(&pipeline);
-        Ok(Self { counters, health, pipeline, broker, bridge, control, watchdog })
+        let pulse = pipeline.writer.pulse();
+        let watch = Watch::begin(Watched {
+            age: move || pulse.age(),
+            ended: pipeline.ended.clone(),
+            every: LOOK_EVERY,
+            counters: Arc::clone(&counters),
+        });
+        Ok(Self { counters, health, pipeline, broker, bridge, control, watch })
     }
 
     /// What listens where, with real ports.
@@ -218,6 +231,12 @@ impl Hub {
     /// The health snapshot of this moment.
     pub fn health(&self) -> Snapshot {
         (self.health)()
+    }
+
+    /// Waits until a part has ended, or stands still, without which nothing is stored any more; what
+    /// it is. Only another process can help then.
+    pub async fn broken(&self) -> String {
+        self.watch.broken().await
     }
 
     /// Stops accepting, drains, commits, checkpoints, acknowledges and closes.
@@ -236,7 +255,7 @@ impl Hub {
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
         tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
         self.control.stop().await;
-        self.watchdog.cancel();
+        drop(self.watch);
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         match (finished, left_over) {
             (Ok(()), 0) => Ok(()),
@@ -260,30 +279,6 @@ fn health(counters: &Arc<Counters>, meter: Meter, clock: Clock) -> control::serv
         counters.queue_bytes.set(depth.bytes as u64);
         counters.snapshot(started_at_ms, clock.now_ms())
     })
-}
-
-/// Tells systemd's watchdog that the hub lives, for as long as the writer's loop turns: a writer that
-/// is stuck ends the process, and systemd starts it again. Does nothing outside systemd.
-fn feed_watchdog(pipeline: &Pipeline) -> CancellationToken {
-    let stop = CancellationToken::new();
-    let Some(period) = sd_notify::watchdog_enabled() else { return stop };
-    let pulse = pipeline.writer.pulse();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(period / 2);
-        loop {
-            tokio::select! {
-                () = stopped.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            if pulse.age() < period {
-                tell_systemd(sd_notify::NotifyState::Watchdog);
-            } else {
-                tracing::error!("the writer has not moved for {:?}", pulse.age());
-            }
-        }
-    });
-    stop
 }
 
 /// Tells systemd, where there is one.

@@ -165,21 +165,26 @@ impl Counters {
 
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
-        let writer = self.writer_state();
+        let (writer, sources) = (self.writer_state(), self.sources());
+        let away = |s: &SourceState| !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at_ms,
             now_ms,
-            ok: writer.trouble.is_none(),
+            ok: writer.trouble.is_none() && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
-            sources: self.sources(),
+            sources,
             writer,
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
     }
 }
+
+/// A source that is not connected for longer needs a person: twice the longest wait between two of
+/// its attempts.
+const SOURCE_MAY_BE_AWAY_MS: i64 = 60_000;
 
 /// The state of the hub at one moment: what `meshbox status --json` prints.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -330,6 +335,19 @@ mod tests {
         let reasons = Reasons::default();
         reasons.note("not_json", 10_000_000_000);
         assert_eq!(reasons.note("not_json", 5_000), Some(1));
+    }
+
+    #[test]
+    fn all_is_well_until_the_writer_has_trouble_or_a_source_is_away_for_a_minute() {
+        let counters = Counters::default();
+        let ok = |now_ms| counters.snapshot(0, now_ms).ok;
+        counters.source("region", |s| s.since_ms = 1_000);
+        assert!(ok(61_000));
+        assert!(!ok(61_001));
+        counters.source("region", |s| s.connected = true);
+        assert!(ok(61_001));
+        counters.writer(|w| w.trouble = Some("the disk is full".into()));
+        assert!(!ok(61_001));
     }
 
     #[test]

@@ -21,10 +21,10 @@
 //! | a key, a MAC, a signature, a scope code | [`crypto`] |
 //! | a JSON spelling or a topic form of some publisher | [`envelope`] |
 //! | what a message means for the tables | [`record`] |
-//! | a column, a table, an index | [`store`]`::schema`, and the statement in [`store`]`::writer` that fills it |
+//! | a column, a table, an index | [`store`]`::schema`, and the statement in [`store`]`::statements` that fills it |
 //! | a listener, a login, a permission of the broker | [`broker`]`::listener`, `::login`, `::access` |
-//! | an external broker's behaviour | [`bridge`] |
-//! | a key of the config file | [`config`]`::file`, and its line in `broker.toml` |
+//! | how another broker is dialled and subscribed to | [`bridge`] |
+//! | a key of the config file | [`config`]`::file`, its judgement beside it, and its line in `broker.toml` |
 //! | a command | one file in [`cli`] |
 //! | a number that people or programs watch | [`counters`] |
 //!

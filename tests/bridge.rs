@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
 mod fake;
-mod mosquitto;
+mod publisher;
 
 mod full;
 mod real;
@@ -61,12 +61,6 @@ fn source(name: &str, at: SocketAddr) -> config::Source {
         region: None,
         persistent_session: true,
     }
-}
-
-/// An address where nothing listens.
-fn closed_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
 }
 
 impl Box {

@@ -62,7 +62,7 @@ impl Gateway {
 }
 
 /// A publisher's form, where it is published, and what must be true of the database afterwards: a
-/// query whose first value is 1.
+/// query whose first value is 1, or [`NOTHING`].
 struct Form {
     name: &'static str,
     subtopic: &'static str,
@@ -70,10 +70,17 @@ struct Form {
     proof: &'static str,
 }
 
+/// The form is taken quietly and adds no row.
+const NOTHING: &str = "";
+
+/// The rows that messages make.
+const ROWS: &str =
+    "select (select count(*) from transmissions) + (select count(*) from observations)
+    + (select count(*) from observers) + (select count(*) from nodes)";
+
 fn forms() -> Vec<Form> {
     let raw = |n: u32| text_packet(1_000 + n);
     let form = |name, subtopic, payload: String, proof| Form { name, subtopic, payload, proof };
-    let nothing = "select count(*) = (select count(*) from transmissions where raw_hex like '0A00D69F%' or raw_hex = '') from transmissions";
     vec![
         form(
             "1 mctomqtt rx",
@@ -184,7 +191,13 @@ fn forms() -> Vec<Form> {
             "13 raw",
             "raw",
             format!(r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"RAW","data":"F593AA"}}"#),
-            nothing,
+            NOTHING,
+        ),
+        form(
+            "13 raw of openhop",
+            "raw",
+            format!(r#"{{"origin_id":"{OBSERVER}","type":"raw","data":"F593AA","bytes":3}}"#),
+            NOTHING,
         ),
         form(
             "14 debug",
@@ -192,7 +205,7 @@ fn forms() -> Vec<Form> {
             format!(
                 r#"{{"origin":"x","origin_id":"{OBSERVER}","type":"DEBUG","message":"DEBUG: hello"}}"#
             ),
-            nothing,
+            NOTHING,
         ),
         form(
             "15 neighbors",
@@ -200,7 +213,7 @@ fn forms() -> Vec<Form> {
             format!(
                 r#"{{"origin":"x","origin_id":"{OBSERVER}","total_neighbors":1,"neighbors":[{{"pubkey":"AB","snr":7.5,"rssi":-97,"heard_secs_ago":null,"status":"responded"}}]}}"#
             ),
-            nothing,
+            NOTHING,
         ),
         form(
             "16 ha raw mode",
@@ -208,13 +221,13 @@ fn forms() -> Vec<Form> {
             format!(
                 r#"{{"origin":"x","origin_id":"{OBSERVER}","source":"meshcore-ha","event_type":"RX_LOG_DATA","payload":{{"snr":1}}}}"#
             ),
-            nothing,
+            NOTHING,
         ),
         form(
             "17 forwarded remote data",
             "packets",
             format!(r#"{{"origin_id":"{OBSERVER}","subject_id":"AB","type":"TELEMETRY"}}"#),
-            nothing,
+            NOTHING,
         ),
         form(
             "18 corescope-rx",
@@ -231,7 +244,7 @@ fn forms() -> Vec<Form> {
             format!(
                 r#"{{"origin_id":"{OBSERVER}","timestamp":1760465000000,"jwt_payload":{{}},"trust_state":{{}}}}"#
             ),
-            nothing,
+            NOTHING,
         ),
         form(
             "20 companion bridge",
@@ -254,8 +267,12 @@ async fn every_form_that_publishers_send_becomes_its_rows() {
             subtopic => format!("meshcore/SEA/{OBSERVER}/{subtopic}"),
         };
         // The acknowledgement comes after the commit, so the rows must be there now.
+        let before = count(&db, ROWS);
         gateway.publish(&topic, &payload).await;
-        assert_eq!(value::<i64>(&db, proof), Some(1), "form {name}: {proof}");
+        match proof {
+            NOTHING => assert_eq!(count(&db, ROWS), before, "form {name} adds no row"),
+            proof => assert_eq!(value::<i64>(&db, proof), Some(1), "form {name}: {proof}"),
+        }
     }
     assert_eq!(count(&db, "select count(*) from observers"), 1);
     assert_eq!(column(&db, "select iata from observers"), ["SEA"]);
@@ -297,6 +314,39 @@ async fn a_second_hub_plays_the_external_broker_is_stopped_and_started_and_traff
     let speaker = "select kind || ' ' || name from meshbox_origins";
     assert_eq!(column(&db, speaker), ["source far"]);
     assert_eq!(column(&database(&far), speaker), ["anonymous 127.0.0.1"]);
+    stop(inside).await;
+    stop(outside).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sources_filter_holds_back_packets_of_other_regions_and_no_status() {
+    let (near, far) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let outside = hub(far.path(), &listener("127.0.0.1:0")).await;
+    let at = address(&outside);
+    let source = format!(
+        "[broker]\nenabled = false\n[[mqttSources]]\nname = \"far\"\nbroker = \"mqtt://{at}\"\n\
+         iataFilter = [\"SJC\"]\n"
+    );
+    let inside = hub(near.path(), &source).await;
+    eventually_async("the source is subscribed", || {
+        (inside.health().sources["far"].step == "receiving").then_some(())
+    })
+    .await;
+    let mut gateway = Gateway::connect(at);
+    let foreign = format!("meshcore/LAX/{OBSERVER}");
+    gateway.publish(&format!("{foreign}/packets"), &packet_message(&text_packet(1))).await;
+    let status = r#"{"status":"online","origin":"Hilltop","model":"Heltec V4"}"#;
+    gateway.publish(&format!("{foreign}/status"), status).await;
+    gateway.publish(&packets_topic(OBSERVER), &packet_message(&text_packet(2))).await;
+    let db = database(&near);
+    eventually_async("the last of them is stored", || {
+        (count(&db, "select count(*) from transmissions where raw_hex like '%00000002%'") == 1)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(count(&db, "select count(*) from transmissions"), 1);
+    assert_eq!(column(&db, "select model from observers"), ["Heltec V4"]);
+    assert_eq!(inside.health().reasons["iata_filtered"], 1);
     stop(inside).await;
     stop(outside).await;
 }

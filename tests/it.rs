@@ -15,3 +15,4 @@ mod nodekeys;
 mod replay;
 mod store;
 mod support;
+mod survival;

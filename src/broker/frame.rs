@@ -89,6 +89,16 @@ impl Frames {
         }
     }
 
+    /// Bytes that the packet which is arriving needs in memory before it is taken in or skipped.
+    pub(super) fn wants(&self) -> usize {
+        // Of one that will be skipped only the topic has to arrive.
+        let most = MAX_PAYLOAD + usize::from(u16::MAX);
+        match self.head() {
+            Ok(Some(head)) if !self.is_skipping() => (head.len + head.remaining).min(most),
+            _ => 0,
+        }
+    }
+
     /// Whether an oversized PUBLISH is being skipped.
     pub(super) fn is_skipping(&self) -> bool {
         self.skipping.is_some()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -33,6 +33,7 @@ pub(super) struct House {
     pub(super) closing: CancellationToken,
     shelf: Mutex<Shelf>,
     wills: Arc<Semaphore>,
+    large: Arc<Semaphore>,
     unknown_names: Mutex<HashSet<String>>,
     generations: AtomicU64,
 }
@@ -55,7 +56,16 @@ impl Intake {
 /// Bytes of all wills together: 4 MiB, two thousand of the largest that gateways send.
 const WILL_BYTES: usize = 4 << 20;
 
-/// Unknown names that are said in the log; further ones are only counted.
+/// Bytes of all large packets that have begun and not wholly arrived, or that wait for the queue:
+/// 8 MiB, thirty-two of the largest. Without it a thousand clients that each begin one and go on
+/// slowly would take 400 MB.
+const LARGE_BYTES: usize = 8 << 20;
+
+/// A packet up to this size counts for nothing: the largest that gateways are known to send has
+/// 10 KiB.
+const LARGE: usize = 16 * 1024;
+
+/// Unknown names that are said in the log; further ones are not.
 const UNKNOWN_NAMES: usize = 100;
 
 impl House {
@@ -76,6 +86,7 @@ impl House {
             closing,
             shelf: Mutex::default(),
             wills: Arc::new(Semaphore::new(WILL_BYTES)),
+            large: Arc::new(Semaphore::new(LARGE_BYTES)),
             unknown_names: Mutex::default(),
             generations: AtomicU64::new(1),
         }
@@ -105,7 +116,7 @@ impl House {
     pub(super) fn note_unknown_name(&self, name: &str, identity: &Identity) {
         let Identity::Anonymous(address) = identity;
         let mut names = lock(&self.unknown_names);
-        if names.len() < UNKNOWN_NAMES && names.insert(name.chars().take(100).collect()) {
+        if names.len() < UNKNOWN_NAMES && names.insert(name.to_owned()) {
             tracing::info!(
                 "{name:?} from {address} enters as anonymous: there are no accounts yet"
             );
@@ -120,6 +131,22 @@ impl House {
             self.note("will_without_room", || "a will was not kept: there are too many".to_owned());
         }
         room
+    }
+
+    /// Room for a packet of so many bytes in the budget of all large packets; `None` for one that is
+    /// not large.
+    ///
+    /// # Errors
+    /// The budget is used up.
+    pub(super) fn room_for_packet(
+        &self,
+        bytes: usize,
+    ) -> Result<Option<OwnedSemaphorePermit>, TryAcquireError> {
+        if bytes <= LARGE {
+            return Ok(None);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Arc::clone(&self.large).try_acquire_many_owned(bytes).map(Some)
     }
 
     /// Passes a copy of an allowed publish to subscribers, and retains it if it is to be retained.

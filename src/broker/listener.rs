@@ -36,11 +36,12 @@ const PROBE_EVERY: Duration = Duration::from_secs(30);
 
 /// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; {advice}")]
+#[error("cannot listen on {address}: {cause}; {advice}")]
 pub struct BindError {
     address: SocketAddr,
     advice: &'static str,
-    source: io::Error,
+    // Not a `source`: the message has it already.
+    cause: io::Error,
 }
 
 /// Where connections come from.
@@ -85,13 +86,13 @@ pub(super) fn bind(
         open(address, true)
     };
     let listener = listener.and_then(|l| l.local_addr().map(|a| (l, a.port())));
-    let (listener, port) = listener.map_err(|source| BindError::new(address, source))?;
+    let (listener, port) = listener.map_err(|cause| BindError::new(address, cause))?;
     Ok((listener, SocketAddr::new(address.ip(), port)))
 }
 
 impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> Self {
-        let advice = match source.kind() {
+    fn new(address: SocketAddr, cause: io::Error) -> Self {
+        let advice = match cause.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program, perhaps another broker, has this port: stop it, or choose \
                  another port with `bind` in [[broker.listeners]]"
@@ -104,7 +105,7 @@ impl BindError {
             }
             _ => "choose another address with `bind` in [[broker.listeners]]",
         };
-        Self { address, advice, source }
+        Self { address, advice, cause }
     }
 }
 

@@ -53,6 +53,13 @@ pub(super) struct Refusal {
 /// a will of several kilobytes. Strangers can make us keep as much, so it is not larger.
 const MAX_CONNECT: usize = 16 * 1024;
 
+/// The longest client id, in bytes: it is kept, several times over, for as long as the connection
+/// lasts. MQTT-3.1.3-5 asks for 23 of them, gateways send up to a hundred.
+const LONGEST_CLIENT_ID: usize = 1024;
+
+/// So much of a name is remembered, in characters: it is only for the log.
+const SHOWN_OF_NAME: usize = 100;
+
 /// Takes the CONNECT off the received bytes, `None` while it has not wholly arrived. What cannot be
 /// one is refused at its first byte.
 ///
@@ -95,6 +102,9 @@ pub(super) fn judge(
     if connect.client_id.contains('\0') {
         return Err(with(ConnectReturnCode::BadClientId, "client_id_with_nul"));
     }
+    if connect.client_id.len() > LONGEST_CLIENT_ID {
+        return Err(with(ConnectReturnCode::BadClientId, "client_id_too_long"));
+    }
     if connect.client_id.is_empty() && !connect.clean_session {
         // MQTT-3.1.3-8: a session that is to be kept needs a name.
         return Err(with(ConnectReturnCode::BadClientId, "persistent_without_client_id"));
@@ -111,7 +121,9 @@ pub(super) fn judge(
             retain: will.retain,
             qos: will.qos,
         }),
-        unknown_name: connect.login.map(|login| login.username),
+        unknown_name: connect
+            .login
+            .map(|login| login.username.chars().take(SHOWN_OF_NAME).collect()),
     })
 }
 
@@ -216,10 +228,21 @@ mod tests {
 
     #[test]
     fn client_ids_of_every_length_come_in() {
-        for len in [0, 1, 23, 24, 128, 1000] {
+        for len in [0, 1, 23, 24, 128, 1024] {
             let admitted = admit(Connect::new("x".repeat(len))).unwrap();
             assert_eq!(admitted.session_key().is_some(), len > 0);
         }
+    }
+
+    #[test]
+    fn what_a_stranger_calls_itself_does_not_fill_the_memory() {
+        let refusal = admit(Connect::new("x".repeat(1025))).unwrap_err();
+        assert_eq!(refusal.code, Some(ConnectReturnCode::BadClientId));
+        let mut connect = Connect::new("x");
+        connect.set_login("ü".repeat(10_000), "");
+        let name = admit(connect).unwrap().unknown_name.unwrap();
+        assert_eq!(name.chars().count(), 100);
+        assert!(name.capacity() < 1_000);
     }
 
     #[test]

@@ -70,6 +70,8 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     }
     if !config.broker.enabled {
         lines.push(("listener", "none, the broker is off".into()));
+    } else if config.broker.listeners.is_empty() {
+        lines.push(("listener", "none".into()));
     }
     lines.extend(config.sources.iter().map(|source| ("source", source_in_words(source))));
     if config.sources.is_empty() {

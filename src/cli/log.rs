@@ -21,6 +21,9 @@ pub fn start() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that nobody takes any more (a closed pipe, a full disk) is no reason to stop: the
+        // complaint about it would go the same way, and panic.
+        .log_internal_errors(false)
         .with_timer(Utc);
     // Under systemd the journal has the time already.
     if std::env::var_os("JOURNAL_STREAM").is_some() {

@@ -55,10 +55,32 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     run_command(cli.command.unwrap_or(Command::Run(cli.run))).unwrap_or_else(|error| {
+        if reader_left(&error) {
+            return ExitCode::SUCCESS;
+        }
         // Nothing can be done about a closed stderr.
-        let _ = writeln!(io::stderr(), "meshbox: {error:#}");
+        let _ = writeln!(io::stderr(), "meshbox: {}", in_one_line(&error));
         ExitCode::FAILURE
     })
+}
+
+/// Whether this is only the end of a reader that has seen enough, as in `meshbox check | head -1`.
+fn reader_left(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error and its causes. A room's error often carries its cause's words within its own advice:
+/// these are not said twice.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 fn run_command(command: Command) -> anyhow::Result<ExitCode> {
@@ -111,6 +133,25 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_error_is_one_line_in_which_nothing_is_said_twice() {
+        let plain = anyhow::Error::from(io::Error::other("disk full")).context("cannot write");
+        assert_eq!(in_one_line(&plain), "cannot write: disk full");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let taken = crate::control::Instance::take(&file.join("data")).unwrap_err();
+        let line = in_one_line(&taken.into());
+        assert_eq!(line.matches("os error").count(), 1, "{line}");
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_error_and_a_broken_disk_is_one() {
+        assert!(reader_left(&io::Error::from(io::ErrorKind::BrokenPipe).into()));
+        assert!(!reader_left(&io::Error::from(io::ErrorKind::StorageFull).into()));
+        assert!(!reader_left(&anyhow::anyhow!("something else")));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -25,13 +26,15 @@ pub struct Args {
 /// Threads for sockets and timers. Decoding and writing have threads of their own.
 const WORKERS: usize = 2;
 
-/// Runs the hub until SIGTERM or SIGINT.
+/// Runs the hub until SIGTERM or SIGINT, or until a part of it that must not end has ended (exit 1:
+/// a service manager starts it again).
 ///
 /// # Errors
 /// Whatever keeps it from starting, in one line.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     log::start();
     log::panics_in_one_line();
+    raise_file_limit();
     let config = load_config(args.config.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -51,11 +54,15 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     let hub = Hub::start(config, Clock::system()).await?;
     announce_hub(&hub, config);
     tell_systemd(NotifyState::Ready);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let broken = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        defect = hub.broken() => Some(defect),
+    };
     tell_systemd(NotifyState::Stopping);
+    if let Some(defect) = &broken {
+        tracing::error!("{defect}: the hub ends, so that it can be started again");
+    }
     say("stopping: what was received is being stored; a second signal ends it at once");
     let stopped = tokio::select! {
         stopped = hub.stop(Instant::now() + STOP_WITHIN) => stopped,
@@ -65,12 +72,26 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     match stopped {
         Ok(()) => {
             say("stopped");
-            Ok(ExitCode::SUCCESS)
+            Ok(if broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(unfinished) => {
             say(&unfinished.to_string());
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// Open files that a hub may need: a thousand clients, and beside them the database, the control
+/// socket and the other brokers, which must not go short when the clients have taken theirs.
+const FILES: u64 = 4_096;
+
+/// Most systems give 1,024 files and allow far more to whoever asks.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    if limit.current.is_some_and(|now| now < allowed) {
+        // Refused, there is nothing to be done: accepting rests whenever they run out.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });
     }
 }
 

@@ -82,7 +82,7 @@ fn writer_in_words(snapshot: &Snapshot) -> String {
         || "nothing committed yet".to_owned(),
         |at| {
             let (ago, batch) = (span(snapshot.now_ms - at), writer.last_batch);
-            format!("last commit {ago} ago, {batch} records in {} ms", writer.last_commit_took_ms)
+            format!("last commit {ago} ago, {batch} {} in {} ms", batch, writer.last_commit_took_ms)
         },
     );
     let trouble = writer.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"));

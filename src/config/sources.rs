@@ -144,6 +144,7 @@ fn address(
     let url = url::parse(written).map_err(|what| judge.blame(&blame, what))?;
     let (host, port) = (&url.host, url.port);
     if let Some(bind) = binds.iter().find(|bind| judge.machine.reaches(**bind, host, port)) {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let what = format!(
             "{host}:{port} is our own listener on {bind}; remove this source, what is published \
              there is taken in anyway"

@@ -74,7 +74,7 @@ impl std::fmt::Debug for Regions {
 mod tests {
     use super::*;
 
-    /// The payload of wire-protocol §9 row 11, heard on air with code bytes FA1A.
+    /// A payload that was heard on air with the transport code bytes FA1A.
     const OTTAWA: &str = "596EA23622BCB4D5945E49348165AF7DABA3F5DCEED85F430E0856DB5B591E86AB3363BC00E1BA30776698F72FC57C7168E66A4875CDB710F3C175FC2B3FE75A036EF14FA59A709062D3A9FF7014F2E7A8512C";
 
     fn regions(names: &[&str]) -> Regions {

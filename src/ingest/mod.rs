@@ -23,6 +23,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 /// Starts the pipeline on a thread of its own. It ends, and drops its sink, when every inlet is gone
@@ -30,6 +31,8 @@ use tracing::Level;
 ///
 /// Full: while the writer does not keep up, [`Sink::put`] waits, the queue fills, and the doors stop
 /// reading; nothing is dropped.
+///
+/// However it ends, `ended` is cancelled.
 ///
 /// # Errors
 /// When the system has no thread to give.
@@ -39,6 +42,7 @@ pub fn start(
     sink: Sink,
     clock: Clock,
     counters: Arc<Counters>,
+    ended: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
     let mut counted = 0;
     let mismatches = Arc::clone(&counters);
@@ -51,7 +55,11 @@ pub fn start(
     };
     let put = move |record| sink.put(record);
     let ingest = Ingest { make: record, put, say, clock, counters, panicked: Panicked::default() };
-    std::thread::Builder::new().name("ingest".into()).spawn(move || ingest.run(outlet))
+    let ending = ended.drop_guard();
+    std::thread::Builder::new().name("ingest".into()).spawn(move || {
+        let _ending = ending;
+        ingest.run(outlet);
+    })
 }
 
 fn say(level: Level, line: &str) {

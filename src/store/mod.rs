@@ -27,6 +27,7 @@ mod stamp;
 mod statements;
 mod tally;
 mod upgrade;
+mod whereabouts;
 mod writer;
 
 pub use known::known_nodes;

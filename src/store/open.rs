@@ -262,3 +262,19 @@ fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
         _ => OpenError::Unopened { path, reason: error.to_string() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_reaches_the_disk_before_it_returns_and_checkpoints_are_left_to_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = Connection::open(dir.path().join("x.db")).unwrap();
+        settings(&conn).unwrap();
+        let told = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        assert_eq!(told("synchronous").unwrap(), 2, "FULL");
+        assert_eq!(told("foreign_keys").unwrap(), 1);
+        assert_eq!(told("wal_autocheckpoint").unwrap(), 0);
+    }
+}

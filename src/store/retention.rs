@@ -77,3 +77,34 @@ fn move_slice(conn: &Connection, cutoff: &str) -> Result<usize, Fault> {
     tx.commit()?;
     Ok(moved)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn it_looks_at_the_start_and_then_once_an_hour() {
+        let conn = Connection::open_in_memory().unwrap();
+        for table in schema::TABLES {
+            conn.execute_batch(&table.create()).unwrap();
+        }
+        let silent = |key: &str| {
+            let sql =
+                "INSERT INTO nodes (public_key, last_seen) VALUES (?1, '2020-01-01T00:00:00Z')";
+            conn.execute(sql, [key]).unwrap();
+        };
+        let counters = Counters::default();
+        let mut retention = Retention::new(Duration::from_secs(7 * 86_400));
+        let now_ms = 1_795_407_861_000;
+        silent("a");
+        retention.turn(&conn, now_ms, &counters);
+        assert_eq!(counters.nodes_retired.get(), 1);
+        silent("b");
+        retention.turn(&conn, now_ms + HOUR_MS - 1, &counters);
+        assert_eq!(counters.nodes_retired.get(), 1);
+        retention.turn(&conn, now_ms + 3_600_000, &counters);
+        assert_eq!(counters.nodes_retired.get(), 2);
+        assert_eq!(counters.write_errors.get(), 0);
+    }
+}

@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoints;
 use super::fault::Fault;
 use super::open::Opened;
 use super::retention::Retention;
+use super::whereabouts::Whereabouts;
 use super::{Options, Shared};
 use crate::clock::Clock;
 use crate::counters::Counters;
@@ -64,6 +65,7 @@ pub(super) struct Scribe<'c> {
     commit_interval: Duration,
     /// The most records of the next batch.
     pub(super) cap: usize,
+    whereabouts: Whereabouts,
     checkpoints: Checkpoints,
     retention: Retention,
     /// Since when nothing came; and whether the memory of the last burst was given back.
@@ -123,6 +125,7 @@ impl<'c> Scribe<'c> {
             inbox,
             commit_interval: options.commit_interval,
             cap: CAP,
+            whereabouts: Whereabouts::of(&options.path),
             checkpoints: Checkpoints::default(),
             retention: Retention::new(options.node_retention),
             idle_since: Instant::now(),
@@ -275,6 +278,7 @@ impl<'c> Scribe<'c> {
     pub(super) fn settle_and_commit(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
         self.book.settle(self.clock.now_ms())?;
+        self.whereabouts.check()?;
         self.shared.allow(LONG_STEP);
         self.book.commit()?;
         self.shared.beat();

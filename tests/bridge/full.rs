@@ -1,8 +1,9 @@
 //! The queue is full: the side buffer, the letting go, and that nothing is lost.
 
 use super::fake::{Client, Fake, publish};
-use super::mosquitto::{self, Mosquitto};
+use super::publisher;
 use super::{Box, quick, source};
+use crate::support::process::Mosquitto;
 
 use meshbox::bridge::Limits;
 use meshbox::message::queue::Bounds;
@@ -134,7 +135,7 @@ async fn from_a_real_broker_everything_arrives_in_order_though_the_queue_is_far_
     hub.receiving("s").await;
     let wanted: Vec<String> = (0..200).map(|n| format!("burst {n}")).collect();
     let topic = "meshcore/SJC/K/packets";
-    mosquitto::publish(broker.at, topic, QoS::AtLeastOnce, false, wanted.clone()).await;
+    publisher::publish(broker.at, topic, QoS::AtLeastOnce, false, wanted.clone()).await;
     hub.until("s", "is full", |s| s.side_buffer >= 20).await;
     for payload in &wanted {
         assert_eq!(&hub.take().await, payload);

@@ -1,7 +1,8 @@
 //! A real mosquitto as the external broker.
 
-use super::mosquitto::{Mosquitto, publish};
+use super::publisher::publish;
 use super::{Box, NOW_MS, numbered, source, text};
+use crate::support::process::Mosquitto;
 use crate::support::program;
 
 use meshbox::config::secret::Secret;

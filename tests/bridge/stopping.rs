@@ -1,8 +1,9 @@
 //! The end, in two phases.
 
 use super::fake::{Fake, publish};
-use super::{Box, closed_port, quick, source};
+use super::{Box, quick, source};
 use crate::support::PATIENCE;
+use crate::support::process::free_port;
 
 use meshbox::message::Outcome;
 use meshbox::message::queue::Bounds;
@@ -39,7 +40,7 @@ async fn what_is_committed_after_the_quiet_is_acknowledged_before_the_goodbye() 
 async fn the_shutdown_token_alone_lets_the_pipeline_end() {
     let broker = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let mut hub = Box::start(&[source("s", broker.at), source("t", closed_port())], dir.path());
+    let mut hub = Box::start(&[source("s", broker.at), source("t", free_port())], dir.path());
     let mut client = broker.subscribed().await;
     client.send(&[publish(1, "a")]).await;
     let message = hub.next().await;
@@ -96,7 +97,7 @@ async fn a_store_that_takes_nothing_holds_the_end_up_no_longer_than_its_deadline
 #[tokio::test]
 async fn a_source_that_is_not_connected_ends_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let closed = closed_port();
+    let closed = free_port();
     let silent = Fake::start().await;
     let sources = [source("closed", closed), source("silent", silent.at)];
     let mut limits = quick();

@@ -1,8 +1,9 @@
 //! Brokers that are down, refuse, hang or talk nonsense.
 
 use super::fake::{Client, Fake, connack, publish};
-use super::{Box, closed_port, quick, source};
+use super::{Box, quick, source};
 use crate::support::eventually_async;
+use crate::support::process::free_port;
 
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
@@ -14,7 +15,7 @@ use std::time::Duration;
 async fn sources_that_are_down_or_silent_hold_up_neither_the_start_nor_another() {
     let (good, silent) = (Fake::start().await, Fake::start().await);
     let dir = tempfile::tempdir().unwrap();
-    let closed = closed_port();
+    let closed = free_port();
     let mut nameless = source("nameless", closed);
     // A label has at most 63 bytes (RFC 1035): no resolver needs to be asked.
     nameless.host = format!("{}.example", "x".repeat(64));

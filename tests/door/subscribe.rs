@@ -168,20 +168,24 @@ async fn a_slow_subscriber_loses_its_own_copies_counted_and_holds_nobody_up() {
     let mut slow = house.client("slow").await;
     slow.subscribe("#").await;
     let mut publisher = house.client("publisher").await;
-    let payload = vec![b'x'; 10_000];
-    for n in 0..5_000_u32 {
-        let mut payload = payload.clone();
-        payload[..4].copy_from_slice(&n.to_be_bytes());
-        publisher.publish(TOPIC, &payload, QoS::AtMostOnce, 0).await;
+    let numbered = |n: u32| [&n.to_be_bytes()[..], &[b'x'; 10_000]].concat();
+    for n in 0..5_000 {
+        publisher.publish(TOPIC, &numbered(n), QoS::AtMostOnce, 0).await;
         stored.next().await;
     }
-    let number = |p: &[u8]| u32::from_be_bytes(p[..4].try_into().unwrap());
-    let mut got = vec![number(&slow.delivery().await.payload)];
-    while *got.last().unwrap() != 4_999 {
-        got.push(number(&slow.delivery().await.payload));
+    // On a busy machine the router itself may lose the last ones: one of the next ones arrives.
+    let (mut published, mut got) = (5_000, Vec::new());
+    while got.last() != Some(&(published - 1)) {
+        match tokio::time::timeout(Duration::from_millis(500), slow.delivery()).await {
+            Ok(copy) => got.push(u32::from_be_bytes(copy.payload[..4].try_into().unwrap())),
+            Err(_) => {
+                publisher.publish(TOPIC, &numbered(published), QoS::AtMostOnce, 0).await;
+                published += 1;
+            }
+        }
     }
     assert!(got.windows(2).all(|w| w[0] < w[1]), "in order, none twice");
-    let lost = 5_000 - got.len() as u64;
+    let lost = u64::from(published) - got.len() as u64;
     assert!(lost > 0, "the test must make it lose some");
     assert_eq!(house.counters.broker_copies_lost.get(), lost);
 }

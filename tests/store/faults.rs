@@ -61,6 +61,29 @@ fn a_locked_database_slows_the_senders_and_loses_nothing() {
 }
 
 #[test]
+fn nothing_is_acknowledged_while_the_file_is_not_at_its_place() {
+    let mut bed = Bed::new();
+    let mut mailbox = Mailbox::new();
+    bed.store([packet(1, "A", 0)]);
+    let elsewhere = bed.path.with_extension("elsewhere");
+    std::fs::rename(&bed.path, &elsewhere).unwrap();
+    bed.put([mailbox.awaits(packet(2, "A", 1), 7)]);
+    eventually("the trouble is said", || {
+        bed.counters.writer_state().trouble.filter(|words| words.contains("moved or deleted"))
+    });
+    assert!(mailbox.is_empty(), "acknowledged into a file that nobody will find");
+    // Another file in its place is not ours either.
+    std::fs::write(&bed.path, "").unwrap();
+    let errors = bed.counters.write_errors.get();
+    eventually("another attempt", || (bed.counters.write_errors.get() > errors + 1).then_some(()));
+    assert!(mailbox.is_empty());
+    std::fs::rename(&elsewhere, &bed.path).unwrap();
+    assert_eq!(mailbox.next().outcome, Outcome::Stored);
+    bed.finish();
+    assert_eq!(bed.count("observations"), 2);
+}
+
+#[test]
 fn places_in_the_queue_are_given_back_after_the_commit() {
     let mut bed = Bed::new();
     let (inlet, _outlet) = queue(Bounds { messages: 5, bytes: 1 << 20 });

@@ -20,7 +20,22 @@ pub(crate) struct HubProcess {
 impl HubProcess {
     /// Starts the hub in `dir` and waits until it says `ready`.
     pub(crate) fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut hub = Self::spawn(dir, args);
+        Self::spawn(dir, args).ready()
+    }
+
+    /// The same, but whoever reads its log has gone.
+    pub(crate) fn start_with_closed_log(dir: &Path) -> Self {
+        let (log, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(log);
+        let stderr = std::os::fd::OwnedFd::from(writer);
+        let mut child = command(dir, &[], &[]).stderr(stderr).spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![collect(child.stdout.take().unwrap(), Arc::clone(&lines))];
+        Self { child, lines, readers, mqtt: None }.ready()
+    }
+
+    fn ready(self) -> Self {
+        let mut hub = self;
         eventually("the hub says ready", || hub.said("ready"));
         hub.mqtt = hub
             .said("listening mqtt tcp ")
@@ -35,16 +50,7 @@ impl HubProcess {
 
     /// The same with environment variables.
     pub(crate) fn spawn_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_meshbox"))
-            .args(args)
-            .current_dir(dir)
-            .env_remove("NOTIFY_SOCKET")
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(dir, args, variables).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let readers = vec![
             collect(child.stdout.take().unwrap(), Arc::clone(&lines)),
@@ -91,6 +97,18 @@ impl HubProcess {
     }
 }
 
+fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshbox"));
+    command
+        .args(args)
+        .current_dir(dir)
+        .env_remove("NOTIFY_SOCKET")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
 impl Drop for HubProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -110,8 +128,8 @@ pub(crate) struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one with these further lines in its configuration; `None` where it is not installed.
-    /// It keeps what it must keep in `dir`, so that it can be stopped and started again.
+    /// Starts one without persistence and with these further lines in its configuration, which lies in
+    /// `dir`; `None` (said aloud) where mosquitto is not installed.
     pub(crate) fn start(dir: &Path, more: &str) -> Option<Self> {
         let program = program("mosquitto")?;
         // Between our letting go of the port and mosquitto taking it somebody else may: try again.
@@ -119,11 +137,10 @@ impl Mosquitto {
             let at = free_port();
             let config = dir.join("mosquitto.conf");
             let text = format!(
-                // Started by root it would become a user that cannot write here.
-                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
-                 persistence_location {}/\nmax_queued_messages 0\n{more}\n",
-                at.port(),
-                dir.display()
+                // Started by root it would become a user that cannot read what lies here.
+                "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence false\n\
+                 max_queued_messages 0\n{more}\n",
+                at.port()
             );
             std::fs::write(&config, text).unwrap();
             let mut broker = Self { child: None, config, at };
@@ -134,11 +151,11 @@ impl Mosquitto {
         panic!("mosquitto does not start");
     }
 
-    /// Ends it as a service manager would, so that it writes its state down.
-    pub(crate) fn stop(&mut self) {
+    /// Ends it; what it had in memory is gone.
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal(&child, rustix::process::Signal::TERM);
-            child.wait().unwrap();
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 
@@ -174,10 +191,7 @@ impl Mosquitto {
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
     }
 }
 

@@ -128,10 +128,11 @@ impl Source {
         if let Some(times) = self.counters.reasons.note("source_message_too_large", now) {
             warn!(
                 "source {}: refused {times} message(s) of more than {MAX_PAYLOAD} bytes, the last \
-                 with {} on {}",
+                 with {} on {:?}",
                 self.name,
                 publish.payload.len(),
-                publish.topic
+                // Quoted and cut: a topic may hold anything, line ends too.
+                publish.topic.chars().take(100).collect::<String>()
             );
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -36,6 +36,8 @@ pub(super) struct Connection<S> {
     intake: Option<Intake>,
     phase: Phase,
     waiting: Option<Waiting>,
+    /// The part of a large packet in the budget of all, until it is in the queue.
+    large: Option<OwnedSemaphorePermit>,
     subscriber: Option<Subscriber>,
     retained: VecDeque<Retained>,
     deadlines: Deadlines,
@@ -90,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             intake: Some(intake),
             phase: Phase::Open,
             waiting: None,
+            large: None,
             subscriber: None,
             retained: VecDeque::new(),
             deadlines: Deadlines::new(guest.admitted.keep_alive, now),
@@ -135,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.deadlines.heard(now);
             self.take_in(frame)?;
         }
+        self.account_for_large()?;
         while self.session.can_deliver() {
             let Some(kept) = self.retained.pop_front() else { break };
             emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
@@ -159,6 +163,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             if next < self.timer.deadline() || self.timer.is_elapsed() {
                 self.timer.as_mut().reset(next);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes room for the large packet that has begun to arrive, or gives it back after one. Without
+    /// room the connection ends, and what was QoS 1 or 2 comes again.
+    fn account_for_large(&mut self) -> Result<(), End> {
+        let wanted = self.frames.wants();
+        if self.waiting.is_none() && self.large.as_ref().is_none_or(|l| l.num_permits() != wanted) {
+            self.large = None;
+            let room = self.house.room_for_packet(wanted);
+            self.large = room.map_err(|_| End::Closed("too_many_large_packets"))?;
         }
         Ok(())
     }

@@ -40,6 +40,35 @@ async fn the_lan_policy_judges_the_peer_address() {
 }
 
 #[tokio::test]
+async fn large_packets_that_do_not_end_have_a_bound_in_all() {
+    let mut rig = Rig::new().await;
+    let mut packet = BytesMut::new();
+    let large = Publish::new("meshcore/large", QoS::AtMostOnce, vec![7; 250_000]);
+    large.write(&mut packet).unwrap();
+    let mut slow = Vec::new();
+    for n in 0..50 {
+        let mut client = rig.client(&format!("slow {n}")).await;
+        // What the other side has closed meanwhile takes no more.
+        let _ = client.stream.write_all(&packet[..40_000]).await;
+        slow.push(client);
+    }
+    let closed = || rig.house.counters.reasons.count("too_many_large_packets");
+    // 33 of them are 8 MiB.
+    eventually("those without room are closed", || closed() == 17).await;
+    let mut ordinary = rig.client("ordinary").await;
+    ordinary.publish("meshcore/ordinary", &[7; 10_240]).await;
+    assert_eq!(rig.stored.recv().await.unwrap().0, "meshcore/ordinary");
+    // One that goes on comes through, and its room is free again.
+    slow[0].stream.write_all(&packet[40_000..]).await.unwrap();
+    assert_eq!(rig.stored.recv().await.unwrap().1.len(), 250_000);
+    let mut next = rig.client("next").await;
+    next.stream.write_all(&packet).await.unwrap();
+    assert_eq!(rig.stored.recv().await.unwrap().1.len(), 250_000);
+    drop(slow);
+    rig.still_works().await;
+}
+
+#[tokio::test]
 async fn a_subscriber_notices_nothing_of_a_router_that_died() {
     let mut rig = Rig::new().await;
     let mut subscriber = rig.client("subscriber").await;
