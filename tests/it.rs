@@ -8,6 +8,7 @@ mod corpus;
 mod door;
 mod filters;
 mod fixtures;
+mod fuzz_corpus;
 mod hub;
 mod inside;
 mod layers;

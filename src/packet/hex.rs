@@ -18,10 +18,11 @@ pub use super::error::HexError;
 /// ```
 pub fn parse(text: &str) -> Result<Vec<u8>, HexError> {
     // Nearly all text is digits only; whatever is not is looked at character by character.
-    if let Ok(bytes) = ::hex::decode(text) {
+    let mut bytes = vec![0; text.len() / 2];
+    if ::hex::decode_to_slice(text, &mut bytes).is_ok() {
         return Ok(bytes);
     }
-    let mut bytes = Vec::with_capacity(text.len() / 2);
+    bytes.clear();
     let mut high = None;
     for (at, found) in text.chars().enumerate() {
         let Some(digit) = digit(found) else {

@@ -1,0 +1,8 @@
+//! Any payload on any topic: the first line is the topic, the rest is the payload.
+#![no_main]
+
+#[path = "../invariants/mod.rs"]
+#[allow(dead_code, reason = "each target asks for one of them")]
+mod invariants;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariants::envelope::check(bytes));
