@@ -270,7 +270,7 @@ impl Hub {
     pub async fn stop(mut self, deadline: Instant) -> Result<(), Unfinished> {
         let before = |left| deadline.checked_sub(left).unwrap_or(deadline);
         let quiet = before(DRAIN + FAREWELL);
-        let (left_over, _) = tokio::join!(
+        let (mut left_over, _) = tokio::join!(
             self.bridge.quiesce(quiet),
             tokio::time::timeout_at(quiet.into(), self.broker.quiesce()),
         );
@@ -278,6 +278,7 @@ impl Hub {
         let stored = before(FAREWELL);
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
         tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
+        left_over += self.counters.broker_held.get();
         self.control.stop().await;
         drop(self.watch);
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

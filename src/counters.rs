@@ -94,6 +94,9 @@ numbers! {
     broker_deliveries: Counter,
     /// Copies that the router or a slow subscriber lost; nothing that is stored depends on them.
     broker_copies_lost: Counter,
+    /// QoS 0 messages and wills that wait at the door because the queue is full. After a stop: those
+    /// that found no room, and are lost.
+    broker_held: Gauge,
     /// How often the router was built again.
     broker_router_rebuilds: Counter,
     /// Messages received from external brokers.

@@ -308,6 +308,30 @@ fn sigterm_while_the_database_is_locked_tells_what_is_lost_and_exits_1_in_time()
 }
 
 #[test]
+fn sigterm_counts_the_message_that_waits_for_room_in_the_full_queue_as_lost() {
+    let dir = folder(&format!("ingestBufferSize = 2\n{LISTENER}"));
+    let db = database(dir.path());
+    let hub = HubProcess::start(dir.path(), &[]);
+    let other = rusqlite::Connection::open(&db).unwrap();
+    other.execute_batch("begin exclusive").unwrap();
+    let options = MqttOptions::new("publisher", "127.0.0.1", hub.mqtt.unwrap().port());
+    let (client, mut connection) = Client::new(options, 10);
+    for number in 1..=3 {
+        let message = packet_message(&text_packet(number));
+        client.publish(packets_topic(OBSERVER), QoS::AtMostOnce, false, message).unwrap();
+    }
+    let publisher = std::thread::spawn(move || connection.iter().take_while(Result::is_ok).count());
+    eventually("the messages are received", || {
+        status(dir.path()).filter(|s| s.counters["broker_publishes"] == 3)
+    });
+    let output = hub.terminate_and_tell();
+    assert_eq!(output.0, Some(1));
+    let told = "the last 3 messages in time (0 of them will be sent again, 3 are lost)";
+    assert!(output.1.contains(told), "{}", output.1);
+    publisher.join().unwrap();
+}
+
+#[test]
 fn version_and_wrong_arguments_have_their_exit_codes() {
     let run = |args: &[&str]| Command::cargo_bin("meshbox").unwrap().args(args).output().unwrap();
     let version = run(&["--version"]);

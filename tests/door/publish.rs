@@ -1,13 +1,13 @@
 //! What is published comes in whole, once, in order, and is acknowledged when it is stored.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshbox::message::queue::Bounds;
 use meshbox::message::{OriginKind, Outcome};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck, PubComp, PubRec, PubRel};
 
-use super::rig::{self, ROOMY, TOPIC};
+use super::rig::{self, ROOMY, Raw, TOPIC};
 use crate::support::eventually_async;
 
 fn acks(pkids: impl IntoIterator<Item = u16>) -> Vec<Packet> {
@@ -95,7 +95,7 @@ async fn a_message_that_failed_closes_the_connection_unacknowledged() {
 #[tokio::test]
 async fn a_full_queue_stops_the_reading_and_the_keepalive_but_not_the_acknowledging() {
     let (house, mut outlet) = rig::open(Bounds { messages: 2, bytes: 1 << 20 }).await;
-    let mut client = rig::Raw::dial(house.address()).await;
+    let mut client = Raw::dial(house.address()).await;
     let mut connect = rig::connect("gateway");
     connect.keep_alive = 1;
     client.log_in(&connect).await;
@@ -143,9 +143,37 @@ async fn a_message_that_waits_for_the_queue_outlives_its_connection() {
 }
 
 #[tokio::test]
+async fn all_that_was_received_outlives_a_takeover_and_comes_before_the_will() {
+    let (house, mut outlet) = rig::open(Bounds { messages: 2, bytes: 1 << 20 }).await;
+    let mut client = Raw::dial(house.address()).await;
+    client.log_in(&rig::with_will("gateway", TOPIC, "offline", false)).await;
+    // More than is read at once: most of it is still in the system's buffer.
+    let (wanted, large) = (200, vec![b'x'; 1_000]);
+    for _ in 0..wanted {
+        client.publish(TOPIC, &large, QoS::AtMostOnce, 0).await;
+    }
+    eventually_async("the queue is full", || {
+        (house.counters.broker_publishes.get() == 3).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    let mut successor = house.client("gateway").await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert_eq!(client.closed().await, [], "its predecessor is hung up on at once");
+    for _ in 0..wanted {
+        assert_eq!(rig::arrival(&mut outlet).await.payload, large);
+    }
+    assert_eq!(rig::arrival(&mut outlet).await.payload, "offline");
+    assert_eq!(house.counters.broker_takeovers.get(), 1);
+    successor.publish(TOPIC, b"next", QoS::AtMostOnce, 0).await;
+    assert_eq!(rig::arrival(&mut outlet).await.payload, "next");
+    assert_eq!(house.counters.broker_held.get(), 0);
+}
+
+#[tokio::test]
 async fn silence_is_ended_after_one_and_a_half_keepalives_and_copies_do_not_count() {
     let (house, _stored) = rig::storing().await;
-    let mut client = rig::Raw::dial(house.address()).await;
+    let mut client = Raw::dial(house.address()).await;
     let mut connect = rig::connect("silent");
     connect.keep_alive = 1;
     client.log_in(&connect).await;
@@ -257,11 +285,11 @@ async fn the_window_of_unacknowledged_messages_is_bounded() {
 async fn a_will_is_published_when_its_client_vanishes_and_not_after_goodbye() {
     let (house, mut stored) = rig::storing().await;
     let will = "meshcore/SJC/AB12/status";
-    let mut polite = rig::Raw::dial(house.address()).await;
+    let mut polite = Raw::dial(house.address()).await;
     polite.log_in(&rig::with_will("polite", will, "polite is gone", false)).await;
     polite.send(&Packet::Disconnect).await;
     polite.closed().await;
-    let mut rude = rig::Raw::dial(house.address()).await;
+    let mut rude = Raw::dial(house.address()).await;
     rude.log_in(&rig::with_will("rude", will, "rude is gone", false)).await;
     drop(rude);
     let arrival = stored.next().await;
@@ -277,11 +305,11 @@ async fn a_will_is_published_when_its_client_vanishes_and_not_after_goodbye() {
 #[tokio::test]
 async fn a_will_is_published_after_a_breach_of_protocol_and_after_silence() {
     let (house, mut stored) = rig::storing().await;
-    let mut breaker = rig::Raw::dial(house.address()).await;
+    let mut breaker = Raw::dial(house.address()).await;
     breaker.log_in(&rig::with_will("breaker", TOPIC, "broken", false)).await;
     breaker.bytes(&[0xFF, 0x00]).await;
     assert_eq!(stored.next().await.payload, "broken");
-    let mut silent = rig::Raw::dial(house.address()).await;
+    let mut silent = Raw::dial(house.address()).await;
     let mut connect = rig::with_will("silent", TOPIC, "silence", false);
     connect.keep_alive = 1;
     silent.log_in(&connect).await;
@@ -292,7 +320,7 @@ async fn a_will_is_published_after_a_breach_of_protocol_and_after_silence() {
 async fn a_will_goes_through_the_same_checks_as_any_publish() {
     let (house, mut stored) = rig::storing().await;
     for topic in ["homeassistant/x", "meshcore/#", "meshcore/x/y/internal"] {
-        let mut client = rig::Raw::dial(house.address()).await;
+        let mut client = Raw::dial(house.address()).await;
         client.log_in(&rig::with_will("x", topic, "gone", false)).await;
         drop(client);
     }

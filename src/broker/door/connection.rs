@@ -1,5 +1,6 @@
 //! The loop of an admitted connection: waits for whatever comes next, and deals with it.
 
+mod giving_way;
 mod handing_on;
 mod large;
 
@@ -38,6 +39,10 @@ pub(super) struct Connection<S> {
     /// Where messages go; gone once nothing more will be read.
     intake: Option<Intake>,
     phase: Phase,
+    /// The broker is stopping.
+    stopping: bool,
+    /// Another connection has the session: nothing more is said to this client.
+    replaced: bool,
     waiting: Option<Waiting>,
     large: Large,
     subscriber: Option<Subscriber>,
@@ -93,6 +98,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             origin: guest.origin(),
             intake: Some(intake),
             phase: Phase::Open,
+            stopping: false,
+            replaced: false,
             waiting: None,
             large: Large::default(),
             subscriber: None,
@@ -111,6 +118,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
             let event = self.event().await;
+            if matches!(event, Event::TakenOver) {
+                self.hang_up().await;
+            }
             if let Err(end) = self.on(event) {
                 break end;
             }
@@ -127,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     /// Does all that can be done without waiting.
     fn work(&mut self) -> Result<(), End> {
         let now = Instant::now();
+        self.unsay();
         while self.may_take_in() {
             let Some(frame) = self.frames.next().map_err(End::Closed)? else { break };
             self.deadlines.heard(now);
@@ -135,13 +146,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         if self.waiting.is_none() {
             self.large.account(self.frames.wants(), &self.house)?;
         }
+        self.unsay();
         while self.session.can_deliver() {
             let Some(kept) = self.retained.pop_front() else { break };
             emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
             self.house.counters.broker_deliveries.increment();
         }
         if self.is_drained() {
-            self.shut();
+            self.drained()?;
         }
         let written = self.session.out.is_empty();
         let over = match self.phase {
@@ -163,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         Ok(())
     }
 
-    /// Whether enough has been read for a shutdown. A client that does not read what we say is not
+    /// Whether enough has been read for the end of the connection. A client that does not read what we say is not
     /// waited for; what waits for the queue, or for its receipt, is.
     fn is_drained(&self) -> bool {
         let Phase::Draining(left) = self.phase else { return false };
@@ -200,14 +212,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn on(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::Read(read, waited) => self.read(read, waited)?,
-            Event::Drained => self.shut(),
+            Event::Drained => self.drained()?,
             Event::Wrote(written) => self.wrote(&written)?,
             Event::Completed(completion) => self.completed(completion)?,
             Event::Placed(place) => self.placed(place)?,
             Event::Answered => self.answered(),
             Event::Delivery(copy) => self.deliver(copy)?,
             Event::Timer => self.timed_out()?,
-            Event::TakenOver => return Err(End::TakenOver),
+            Event::TakenOver => self.give_way()?,
             Event::Signal => self.signalled()?,
         }
         Ok(())
@@ -218,9 +230,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn read(&mut self, read: io::Result<usize>, waited: bool) -> Result<(), End> {
-        let n = read.map_err(|_| End::Gone)?;
+        let n = read.unwrap_or_default();
         if n == 0 {
-            return Err(End::Gone);
+            return Err(if self.replaced { End::TakenOver } else { End::Gone });
         }
         self.frames.filled(n);
         if self.frames.is_skipping() {
@@ -320,11 +332,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     /// The broker goes on to the next step of its shutdown.
     fn signalled(&mut self) -> Result<(), End> {
-        if self.phase == Phase::Open {
-            self.phase = Phase::Draining(DRAIN);
-            // Whoever subscribed a moment ago will subscribe again.
-            self.retained.clear();
+        if !self.stopping {
+            self.stopping = true;
             self.signal = fires(&self.house.closing);
+            self.drain();
             return Ok(());
         }
         self.phase = Phase::Closing;
@@ -335,9 +346,23 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         self.inbox.try_recv().map_or(Ok(()), |completion| self.completed(completion))
     }
 
-    fn shut(&mut self) {
+    /// From now on only what has been received already is read.
+    fn drain(&mut self) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining(DRAIN);
+            // Whoever subscribed a moment ago will subscribe again.
+            self.retained.clear();
+        }
+    }
+
+    /// All is read that was received.
+    fn drained(&mut self) -> Result<(), End> {
+        if self.replaced {
+            return Err(End::TakenOver);
+        }
         self.phase = Phase::Shut;
         self.intake = None;
+        Ok(())
     }
 }
 

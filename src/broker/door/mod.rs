@@ -115,7 +115,8 @@ impl Drop for Counted {
     }
 }
 
-/// Hands on what is left when a connection has ended, waiting for room in the queue.
+/// Hands on what is left when a connection has ended, waiting for room in the queue. It counts as
+/// held before.
 async fn send_on(message: Message, house: &House, intake: &Intake) {
     let cost = message.cost();
     tokio::select! {
@@ -123,7 +124,9 @@ async fn send_on(message: Message, house: &House, intake: &Intake) {
         place = intake.inlet.place(cost) => {
             // Without a place the pipeline has ended, and so does the message.
             let message = Message { place, ..message };
-            let _ = intake.inlet.try_send(message);
+            if intake.inlet.try_send(message).is_ok() {
+                house.counters.broker_held.decrement();
+            }
         }
     }
 }
@@ -282,6 +285,7 @@ impl Guest {
             receipt: Receipt::none(),
             place: None,
         };
+        house.counters.broker_held.increment();
         send_on(message, house, intake).await;
     }
 }

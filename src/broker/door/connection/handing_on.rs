@@ -27,6 +27,9 @@ impl<S> Connection<S> {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(End::Closed("pipeline_ended")),
             Err(TrySendError::Full(message)) => {
+                if !message.receipt.is_awaited() {
+                    self.house.counters.broker_held.increment();
+                }
                 let (inlet, cost) = (intake.inlet.clone(), message.cost());
                 // Kept until it is done, whatever else happens: its turn in the queue must not be lost.
                 let place = Box::pin(async move { inlet.place(cost).await });
@@ -42,7 +45,12 @@ impl<S> Connection<S> {
             return Err(End::Closed("pipeline_ended"));
         }
         message.place = place;
-        self.send(*message)
+        let held = !message.receipt.is_awaited();
+        self.send(*message)?;
+        if held {
+            self.house.counters.broker_held.decrement();
+        }
+        Ok(())
     }
 
     /// Takes the message that waits for the queue, if it will not be sent again.

@@ -1,0 +1,41 @@
+//! What happens when another connection takes the session over (MQTT-3.1.4-2).
+//!
+//! The client is hung up on at once: our side of the stream ends. What it sent before is still taken
+//! in, as at a shutdown, however long the queue is full: nobody sends QoS 0 again. Nothing more is
+//! acknowledged, so QoS 1 comes twice rather than never.
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::super::events::{End, Phase};
+use super::{Connection, LAST_WORDS, fires};
+
+impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
+    /// Says what is still to be said, and that it was the last.
+    pub(super) async fn hang_up(&mut self) {
+        let write = self.writer.write_all(&self.session.out);
+        // Whatever goes wrong here, the client hears no more of us.
+        let _ = tokio::time::timeout(LAST_WORDS, write).await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.writer.shutdown()).await;
+    }
+
+    /// Takes in what was received before, and then ends.
+    pub(super) fn give_way(&mut self) -> Result<(), End> {
+        if matches!(self.phase, Phase::Shut | Phase::Closing) {
+            return Err(End::TakenOver);
+        }
+        self.replaced = true;
+        self.subscriber = None;
+        // It has fired, and would again and again.
+        self.taken_over = fires(&tokio_util::sync::CancellationToken::new());
+        self.drain();
+        Ok(())
+    }
+
+    /// Drops the answers that have no reader any more.
+    pub(super) fn unsay(&mut self) {
+        if self.replaced {
+            self.session.out.clear();
+            self.retained.clear();
+        }
+    }
+}
