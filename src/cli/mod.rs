@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 fine, 1 the thing asked about is wrong, 2 the arguments are.
 
+pub mod backup;
 pub mod check;
 pub mod config;
 pub mod decode;
 pub mod log;
+mod new_file;
 pub mod replay;
 pub mod run;
 pub mod status;
@@ -44,6 +46,8 @@ enum Command {
     Replay(replay::Args),
     /// Ask the running hub how it is
     Status(status::Args),
+    /// Copy the database, whole and checked, while the hub runs or not
+    Backup(backup::Args),
     /// The configuration itself
     Config(config::Args),
 }
@@ -73,6 +77,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, out),
         Command::Status(args) => status::run(&args, out),
+        Command::Backup(args) => backup::run(&args, out),
         Command::Config(args) => config::run(&args, out),
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
+mod backup;
 mod batch;
 mod book;
 mod checkpoint;
@@ -17,6 +18,7 @@ mod faults;
 mod known;
 mod open;
 mod packet;
+mod read_only;
 mod recent;
 mod report;
 mod retention;
@@ -29,6 +31,7 @@ mod tally;
 mod upgrade;
 mod writer;
 
+pub use backup::{BackupError, Copied, back_up};
 pub use known::known_nodes;
 pub use open::OpenError;
 pub use shared::Pulse;
