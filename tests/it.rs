@@ -7,6 +7,7 @@ mod bridge;
 mod config;
 mod corpus;
 mod door;
+mod export;
 mod fixtures;
 mod hub;
 mod inside;

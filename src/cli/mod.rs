@@ -6,7 +6,9 @@ pub mod backup;
 pub mod check;
 pub mod config;
 pub mod decode;
+pub mod export;
 pub mod log;
+mod moment;
 mod new_file;
 pub mod replay;
 pub mod run;
@@ -48,6 +50,8 @@ enum Command {
     Status(status::Args),
     /// Copy the database, whole and checked, while the hub runs or not
     Backup(backup::Args),
+    /// Print packets, nodes or observers as JSON lines or CSV
+    Export(export::Args),
     /// The configuration itself
     Config(config::Args),
 }
@@ -78,6 +82,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => replay::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Backup(args) => backup::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
         Command::Config(args) => config::run(&args, out),
     }
 }

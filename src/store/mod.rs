@@ -12,6 +12,7 @@ mod backup;
 mod batch;
 mod book;
 mod checkpoint;
+mod export;
 mod fault;
 #[cfg(test)]
 mod faults;
@@ -32,6 +33,7 @@ mod upgrade;
 mod writer;
 
 pub use backup::{BackupError, Copied, back_up};
+pub use export::{Cell, Export, What};
 pub use known::known_nodes;
 pub use open::OpenError;
 pub use shared::Pulse;
