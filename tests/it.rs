@@ -13,6 +13,7 @@ mod hub;
 mod inside;
 mod layers;
 mod nodekeys;
+mod past;
 mod replay;
 mod store;
 mod support;

@@ -44,7 +44,7 @@ enum Command {
     Check(check::Args),
     /// Take packets apart: a tree for people, or JSON
     Decode(decode::Args),
-    /// Feed recorded messages through the pipeline into a database, offline
+    /// Feed recorded messages, or an existing database, through the pipeline into a database, offline
     Replay(replay::Args),
     /// Ask the running hub how it is
     Status(status::Args),

@@ -19,6 +19,7 @@ mod faults;
 mod known;
 mod open;
 mod packet;
+mod past;
 mod read_only;
 mod recent;
 mod report;
@@ -36,6 +37,7 @@ pub use backup::{BackupError, Copied, back_up};
 pub use export::{Cell, Export, What};
 pub use known::known_nodes;
 pub use open::OpenError;
+pub use past::{Past, PastObservation, PastObserver};
 pub use shared::Pulse;
 
 use crate::clock::Clock;
