@@ -11,7 +11,7 @@ use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
-use crate::control::{self, Instance, Server};
+use crate::control::{self, Instance, Server, StatsFile};
 use crate::counters::{Counters, Listening, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
 use crate::crypto::peer::NodeKey;
@@ -165,6 +165,7 @@ pub struct Hub {
     broker: Broker,
     bridge: Bridge,
     control: Server,
+    stats: Option<StatsFile>,
     watchdog: CancellationToken,
 }
 
@@ -192,7 +193,7 @@ impl Hub {
             &config.sources,
             bridge::Parts {
                 inlet,
-                clock,
+                clock: clock.clone(),
                 counters: Arc::clone(&counters),
                 data_dir: control::data_dir(&config.db_path).to_owned(),
                 shutdown: shutdown.child_token(),
@@ -201,8 +202,10 @@ impl Hub {
             },
         );
         let control = Server::start(&config.db_path, Arc::clone(&health))?;
+        let stats = config.stats_file.clone();
+        let stats = stats.map(|path| StatsFile::start(path, Arc::clone(&counters), clock));
         let watchdog = feed_watchdog(&pipeline);
-        Ok(Self { counters, health, pipeline, broker, bridge, control, watchdog })
+        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watchdog })
     }
 
     /// What listens where, with real ports.
@@ -235,6 +238,9 @@ impl Hub {
         let stored = before(FAREWELL);
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
         tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
+        if let Some(stats) = self.stats {
+            stats.stop().await;
+        }
         self.control.stop().await;
         self.watchdog.cancel();
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

@@ -15,5 +15,6 @@ mod layers;
 mod nodekeys;
 mod past;
 mod replay;
+mod stats_file;
 mod store;
 mod support;
