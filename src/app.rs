@@ -14,7 +14,7 @@ use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
-use crate::control::{self, Instance, Server};
+use crate::control::{self, Instance, Server, StatsFile};
 use crate::counters::{Counters, Listening, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
 use crate::crypto::peer::NodeKey;
@@ -188,6 +188,7 @@ pub struct Hub {
     broker: Broker,
     bridge: Bridge,
     control: Server,
+    stats: Option<StatsFile>,
     watch: Watch,
 }
 
@@ -231,6 +232,8 @@ impl Hub {
                 clock: clock.clone(),
             },
         )?;
+        let stats = config.stats_file.clone();
+        let stats = stats.map(|path| StatsFile::start(path, Arc::clone(&counters), clock.clone()));
         let pulse = pipeline.writer.pulse();
         let watch = Watch::begin(Watched {
             age: move || pulse.age(),
@@ -239,7 +242,7 @@ impl Hub {
             counters: Arc::clone(&counters),
             clock,
         });
-        Ok(Self { counters, health, pipeline, broker, bridge, control, watch })
+        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watch })
     }
 
     /// What listens where, with real ports.
@@ -279,6 +282,9 @@ impl Hub {
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
         tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
         left_over += self.counters.broker_held.get();
+        if let Some(stats) = self.stats {
+            stats.stop().await;
+        }
         self.control.stop().await;
         drop(self.watch);
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
+mod backup;
 mod bridge;
 mod config;
 mod corpus;
 mod door;
+mod export;
 mod filters;
 mod fixtures;
 mod fuzz_corpus;
@@ -13,7 +15,9 @@ mod hub;
 mod inside;
 mod layers;
 mod nodekeys;
+mod past;
 mod replay;
+mod stats_file;
 mod store;
 mod support;
 mod survival;

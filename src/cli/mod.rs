@@ -2,10 +2,14 @@
 //!
 //! Exit codes: 0 fine, 1 the thing asked about is wrong, 2 the arguments are.
 
+pub mod backup;
 pub mod check;
 pub mod config;
 pub mod decode;
+pub mod export;
 pub mod log;
+mod moment;
+mod new_file;
 pub mod replay;
 pub mod run;
 pub mod status;
@@ -40,10 +44,14 @@ enum Command {
     Check(check::Args),
     /// Take packets apart: a tree for people, or JSON
     Decode(decode::Args),
-    /// Feed recorded messages through the pipeline into a database, offline
+    /// Feed recorded messages, or an existing database, through the pipeline into a database, offline
     Replay(replay::Args),
     /// Ask the running hub how it is
     Status(status::Args),
+    /// Copy the database, whole and checked, while the hub runs or not
+    Backup(backup::Args),
+    /// Print packets, nodes or observers as JSON lines or CSV
+    Export(export::Args),
     /// The configuration itself
     Config(config::Args),
 }
@@ -95,6 +103,8 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, out),
         Command::Status(args) => status::run(&args, out),
+        Command::Backup(args) => backup::run(&args, out),
+        Command::Export(args) => export::run(&args, out),
         Command::Config(args) => config::run(&args, out),
     }
 }

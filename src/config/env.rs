@@ -11,6 +11,8 @@ pub struct Env {
     pub mqtt_topic: Option<String>,
     /// `CHANNEL_KEYS_PATH`: goes over `channelKeysPath`.
     pub channel_keys_path: Option<String>,
+    /// `CORESCOPE_INGESTOR_STATS`: goes over `statsFile`.
+    pub stats_file: Option<String>,
 }
 
 impl Env {
@@ -22,6 +24,7 @@ impl Env {
             mqtt_broker: given("MQTT_BROKER"),
             mqtt_topic: given("MQTT_TOPIC"),
             channel_keys_path: given("CHANNEL_KEYS_PATH"),
+            stats_file: given("CORESCOPE_INGESTOR_STATS"),
         }
     }
 }

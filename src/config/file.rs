@@ -42,6 +42,8 @@ pub(super) struct File {
     /// How large the write-ahead log may grow in a burst, in MiB.
     #[serde(rename = "walMaxMB")]
     pub wal_max_mb: Option<i64>,
+    /// Where CoreScope's stats file is written, relative to the working directory.
+    pub stats_file: Option<String>,
     /// How long things are kept.
     pub retention: Option<Retention>,
     /// Days until a neighbour edge that was not seen again is forgotten.

@@ -89,6 +89,7 @@ impl Judge<'_> {
             commit_interval: Duration::from_millis(interval.unsigned_abs()),
             sample_interval: self.sample_interval()?,
             retention,
+            stats_file: self.stats_file(),
             broker,
             sources,
             notes: self.notes,
@@ -206,6 +207,11 @@ impl Judge<'_> {
     fn db_path(&self) -> PathBuf {
         let written = self.written.file.db_path.as_deref().filter(|path| !path.is_empty());
         self.working_dir.join(self.env.db_path.as_deref().or(written).unwrap_or(DB_PATH))
+    }
+
+    fn stats_file(&self) -> Option<PathBuf> {
+        let path = self.env.stats_file.as_deref().or(self.written.file.stats_file.as_deref());
+        path.filter(|path| !path.is_empty()).map(|path| self.working_dir.join(path))
     }
 
     fn content_hash(&self) -> Result<ContentHash, Error> {

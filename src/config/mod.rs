@@ -83,6 +83,8 @@ pub struct Config {
     pub sample_interval: Duration,
     /// How long things are kept.
     pub retention: Retention,
+    /// Where CoreScope's stats file is written, if it is.
+    pub stats_file: Option<PathBuf>,
     /// Our own broker.
     pub broker: Broker,
     /// External brokers to take in.
@@ -123,8 +125,8 @@ pub enum ContentHash {
 impl Config {
     /// Finds, reads and judges the configuration: the file `explicit` if one is named, else
     /// `broker.toml`, else `config.json` in the working directory, else
-    /// `/etc/meshbox/broker.toml`, else the defaults; then `DB_PATH`, `MQTT_BROKER`, `MQTT_TOPIC`
-    /// and `CHANNEL_KEYS_PATH`, for which `env` is asked (at the rim [`env::of_this_process`]).
+    /// `/etc/meshbox/broker.toml`, else the defaults; then `DB_PATH`, `MQTT_BROKER`, `MQTT_TOPIC`,
+    /// `CHANNEL_KEYS_PATH` and `CORESCOPE_INGESTOR_STATS`, for which `env` is asked (at the rim [`env::of_this_process`]).
     ///
     /// A relative `dbPath` begins at `working_dir`; key files and password files begin at the
     /// config file.

@@ -48,6 +48,19 @@ impl Default for Retention {
     }
 }
 
+impl Retention {
+    /// Nothing goes by its age or for want of room.
+    pub fn for_ever() -> Self {
+        Self {
+            nodes: days(MOST_DAYS),
+            observers: None,
+            metrics: days(MOST_DAYS),
+            neighbor_edges: days(MOST_DAYS),
+            ..Self::default()
+        }
+    }
+}
+
 /// Days; a hundred years. Beyond it nothing ages anyway.
 const MOST_DAYS: u64 = 36_500;
 

@@ -6,10 +6,12 @@
 pub mod client;
 pub mod instance;
 pub mod server;
+pub mod stats_file;
 
 pub use client::{AskError, ask_status};
 pub use instance::{Instance, InstanceError};
 pub use server::{Server, ServerError};
+pub use stats_file::StatsFile;
 
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

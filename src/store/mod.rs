@@ -11,10 +11,12 @@
 //!
 //! A new column is a line in `schema`, and a place in `statements` that fills it.
 
+mod backup;
 mod batch;
 mod blacklist;
 mod book;
 mod checkpoint;
+mod export;
 mod fault;
 #[cfg(test)]
 mod faults;
@@ -23,6 +25,8 @@ mod naive;
 mod neighbours;
 mod open;
 mod packet;
+mod past;
+mod read_only;
 mod recent;
 mod report;
 mod retention;
@@ -36,8 +40,11 @@ mod upgrade;
 mod whereabouts;
 mod writer;
 
+pub use backup::{BackupError, Copied, back_up};
+pub use export::{Cell, Export, What};
 pub use known::known_nodes;
 pub use open::OpenError;
+pub use past::{Past, PastObservation, PastObserver};
 pub use shared::Pulse;
 
 use crate::clock::Clock;

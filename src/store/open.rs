@@ -31,6 +31,12 @@ pub enum OpenError {
         /// SQLite's or the system's words.
         reason: String,
     },
+    /// There is nothing to read.
+    #[error("there is no database at {}; name it with --db, or the config with --config", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file or its directory cannot be written.
     #[error("{} is read-only; give this user write access to it and its directory", .path.display())]
     ReadOnly {
@@ -154,7 +160,7 @@ fn flags() -> OpenFlags {
 }
 
 /// Tells a file that is no database at all before SQLite touches it.
-fn check_magic(path: &Path) -> Result<(), OpenError> {
+pub(super) fn check_magic(path: &Path) -> Result<(), OpenError> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
     let unopened =
         |e: std::io::Error| OpenError::Unopened { path: path.to_owned(), reason: e.to_string() };
@@ -172,7 +178,7 @@ fn check_magic(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Whether the file can be ours.
-fn judge(conn: &Connection, path: &Path, layout: &Layout) -> Result<(), OpenError> {
+pub(super) fn judge(conn: &Connection, path: &Path, layout: &Layout) -> Result<(), OpenError> {
     if layout.is_empty() {
         return Ok(());
     }
@@ -234,7 +240,7 @@ fn make(conn: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Every table with its columns; none in a fresh file.
-fn layout(conn: &Connection) -> rusqlite::Result<Layout> {
+pub(super) fn layout(conn: &Connection) -> rusqlite::Result<Layout> {
     let mut layout = Layout::new();
     let mut sql = conn.prepare(
         "SELECT t.name, c.name FROM sqlite_master t, pragma_table_info(t.name) c
@@ -252,7 +258,7 @@ pub(super) fn has_index(conn: &Connection, name: &str) -> rusqlite::Result<bool>
     conn.prepare("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?1")?.exists([name])
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
