@@ -193,22 +193,23 @@ fn repeater(n: u64) -> String {
     format!("{:016x}{n:048x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// The same records in a mesh of 500 repeaters: paths of four hops, the last one of eight that hear
-/// the observer. `named`: hashes that begin keys, else as many that begin none.
-fn carried(named: bool) -> Vec<Record> {
+/// The same records in a mesh of 500 repeaters: paths of four hops, the last one of eight that the
+/// observer hears. Not `asked`: as TRACEs, whose paths nobody looks at.
+fn carried(asked: bool) -> Vec<Record> {
     let mut records = records();
     for (n, record) in (0_u64..).zip(&mut records) {
         let number = n / 3;
-        let hash = |n: u64| {
-            let key = repeater(n % 500).to_uppercase();
-            if named { key[..4].to_owned() } else { format!("00{:02X}", n % 256) }
-        };
+        let hash = |n: u64| repeater(n % 500)[..4].to_uppercase();
         let ear = (number * 7 + n % 3 * 5) % OBSERVERS;
-        let hops = [number, number / 3, number / 7, ear * 20 + n % 8].map(hash);
-        row(record).path_json = format!("[\"{}\"]", hops.join("\",\""));
-        if let Some(node) = row(record).node.as_mut() {
+        let hops = [number, number / 3, number / 7, ear * 20 + number / 11 % 8].map(hash);
+        let row = row(record);
+        row.path_json = format!("[\"{}\"]", hops.join("\",\""));
+        if let Some(node) = row.node.as_mut() {
             node.public_key = repeater(number % 500);
-            row(record).from_pubkey = Some(repeater(number % 500));
+            row.from_pubkey = Some(repeater(number % 500));
+        }
+        if !asked {
+            row.payload_type = 9;
         }
     }
     records
@@ -217,8 +218,8 @@ fn carried(named: bool) -> Vec<Record> {
 #[test]
 #[ignore = "a measurement: run it in release"]
 fn what_neighbours_and_resolved_paths_cost() {
-    let run = |named| {
-        let all = carried(named);
+    let run = |asked| {
+        let all = carried(asked);
         let mut bed = Bed::patient(Duration::from_secs(1));
         let before = written();
         bed.store(all);
