@@ -181,7 +181,7 @@ fn kept_in_words(keep: &Retention) -> String {
         Some(age) => format!("for {} days", days(age)),
         None => "for ever".to_owned(),
     };
-    let size = keep.max_db_bytes.map(|bytes| format!(" or {} MiB", bytes / (1024 * 1024)));
+    let size = keep.max_db_bytes.map(|bytes| format!(" within {} MiB", bytes / (1024 * 1024)));
     format!(
         "packets {}{}, nodes {}, observers {}, metrics and dropped packets {}, neighbours {}, \
          coverage reports {}",
