@@ -3,6 +3,7 @@
 use super::backoff::Backoff;
 use super::source::Plan;
 
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
@@ -10,7 +11,7 @@ use tracing::warn;
 pub(super) fn panicked(plan: &Plan) -> impl FnMut() -> Duration + use<> {
     let name = plan.settings.name.clone();
     let (random, clock) = (plan.random.clone(), plan.clock.clone());
-    let counters = std::sync::Arc::clone(&plan.counters);
+    let counters = Arc::clone(&plan.counters);
     let mut backoff = Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max);
     move || {
         let now = clock.now_ms();
@@ -34,7 +35,6 @@ mod tests {
     use crate::config;
     use crate::counters::Counters;
     use crate::message::queue::{Bounds, queue};
-    use std::sync::Arc;
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
 

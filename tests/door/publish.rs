@@ -143,6 +143,27 @@ async fn a_message_that_waits_for_the_queue_outlives_its_connection() {
 }
 
 #[tokio::test]
+async fn a_predecessor_whose_messages_come_again_does_not_wait_for_the_queue() {
+    let (house, _outlet) = rig::open(Bounds { messages: 1, bytes: 1 << 20 }).await;
+    for round in 1..=3 {
+        let mut client = house.client("gateway").await;
+        for pkid in 1..=3 {
+            client.publish(TOPIC, b"x", QoS::AtLeastOnce, pkid).await;
+        }
+        eventually_async("the queue is full", || {
+            (house.counters.broker_publishes.get() == round + 1).then_some(())
+        })
+        .await;
+        let _successor = house.client("gateway").await;
+        client.closed().await;
+        eventually_async("one is left", || {
+            (house.counters.broker_connections.get() == 1).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn all_that_was_received_outlives_a_takeover_and_comes_before_the_will() {
     let (house, mut outlet) = rig::open(Bounds { messages: 2, bytes: 1 << 20 }).await;
     let mut client = Raw::dial(house.address()).await;

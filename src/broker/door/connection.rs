@@ -175,8 +175,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         Ok(())
     }
 
-    /// Whether enough has been read for the end of the connection. A client that does not read what we say is not
-    /// waited for; what waits for the queue, or for its receipt, is.
+    /// Whether enough has been read to end. A client that does not read what we say is not waited for;
+    /// what waits for the queue, or for its receipt, is.
     fn is_drained(&self) -> bool {
         let Phase::Draining(left) = self.phase else { return false };
         let enough = left.bytes == 0 || left.waits == 0 || !self.session.can_deliver();

@@ -1,12 +1,14 @@
 //! What happens when another connection takes the session over (MQTT-3.1.4-2).
 //!
 //! The client is hung up on at once: our side of the stream ends. What it sent before is still taken
-//! in, as at a shutdown, however long the queue is full: nobody sends QoS 0 again. Nothing more is
-//! acknowledged, so QoS 1 comes twice rather than never.
+//! in, as at a shutdown, however long the queue is full: nobody sends QoS 0 again. A message that the
+//! client sends again is not waited for: else clients that come back for want of an acknowledgement
+//! would fill the house while the database stands still. Nothing more is acknowledged, so QoS 1 comes
+//! twice rather than never.
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::super::events::{End, Phase};
+use super::super::events::{End, Phase, Waiting};
 use super::{Connection, LAST_WORDS, fires};
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -20,7 +22,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     /// Takes in what was received before, and then ends.
     pub(super) fn give_way(&mut self) -> Result<(), End> {
-        if matches!(self.phase, Phase::Shut | Phase::Closing) {
+        let comes_again =
+            matches!(&self.waiting, Some(Waiting::Place(m, _)) if m.receipt.is_awaited());
+        if comes_again || matches!(self.phase, Phase::Shut | Phase::Closing) {
             return Err(End::TakenOver);
         }
         self.replaced = true;

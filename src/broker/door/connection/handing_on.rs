@@ -26,6 +26,9 @@ impl<S> Connection<S> {
         match intake.inlet.try_send(message) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(End::Closed("pipeline_ended")),
+            Err(TrySendError::Full(message)) if self.replaced && message.receipt.is_awaited() => {
+                Err(End::TakenOver)
+            }
             Err(TrySendError::Full(message)) => {
                 if !message.receipt.is_awaited() {
                     self.house.counters.broker_held.increment();
