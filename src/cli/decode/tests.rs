@@ -255,7 +255,9 @@ fn a_node_key_or_a_peer_that_is_none_is_a_wrong_argument() {
         &["--node-key", good, "--peer", "1ec7", LETTER],
         &["--node-key", good, "--peer", "hello", LETTER],
     ] {
-        assert_eq!(decode(arguments, b"", false), (wrong, String::new()), "{arguments:?}");
+        let (code, out, err) = all_streams(arguments, b"", false);
+        assert_eq!((code, out.as_str()), (wrong, ""), "{arguments:?}");
+        assert!(err.starts_with("meshbox: ") && err.lines().count() == 1, "{err}");
     }
     assert!(Cli::try_parse_from(["decode", "--peer", SENDER, LETTER]).is_err());
 }
