@@ -58,6 +58,9 @@ struct Line {
 /// time, and nobody waits for a replay with a stopwatch.
 const FINISH_WITHIN: Duration = Duration::from_secs(600);
 
+/// A hundred years: nothing in a database is older.
+const FOR_EVER: Duration = Duration::from_secs(36_500 * 86_400);
+
 /// Replays the file and prints the counts.
 ///
 /// # Errors
@@ -73,7 +76,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     if past.is_some() {
         // What was heard long ago is old, and still to be taken in whole: the hub moves old nodes
         // when it runs on the new file.
-        config.node_retention = Duration::MAX;
+        config.node_retention = FOR_EVER;
     }
     if let Some(name) = &args.source {
         if !config.sources.iter().any(|s| s.name == *name) {
