@@ -124,6 +124,19 @@ fn a_database_of_april_2026_gets_the_firmwares_hashes_at_the_times_of_old() {
 }
 
 #[test]
+fn a_database_of_july_2026_is_taken_in_and_what_is_left_behind_is_counted() {
+    let Some(july) = reference("replay-later.db") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(july, dir.path().join("july.db")).unwrap();
+    let told = replay(dir.path(), "july.db", "new.db", &[]);
+    let left = json!({ "dropped packets": 266, "observer metrics": 4 });
+    let counts =
+        json!({ "observations": 4_115, "observers": 8, "unreadable": 0, "leftBehind": left });
+    assert_eq!(told["database"], counts);
+    assert_eq!((&told["reasons"], &told["counters"]["obs_inserted"]), (&json!({}), &json!(4_064)));
+}
+
+#[test]
 fn a_database_is_not_replayed_into_itself() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("none.jsonl"), "").unwrap();
