@@ -79,7 +79,7 @@ impl<'c> Book<'c> {
             observers: Recent::new(OBSERVERS),
             odd: None,
             fingerprints: RandomState::new(),
-            neighbours: Neighbours::load(conn, options.retention.nodes)?,
+            neighbours: Neighbours::load(conn, &options.retention)?,
             stamps: Stamps::default(),
             tally: Tally::default(),
             counts: Counts::default(),

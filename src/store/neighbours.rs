@@ -14,6 +14,7 @@
 //! `src/Mesh.cpp`, `sendFlood` and `sendZeroHop`). A packet that the observer sent itself (`tx`) was
 //! heard by nobody yet.
 
+use crate::config::Retention;
 use crate::record::PacketRow;
 
 use rusqlite::Connection;
@@ -39,6 +40,8 @@ pub(super) struct Neighbours {
     near: BTreeMap<Pair, i64>,
     /// Nodes are known for so many seconds after they were last heard.
     keep_nodes: i64,
+    /// Neighbours are known for so many seconds after they were last seen together.
+    keep_pairs: i64,
 }
 
 /// The most nodes and pairs known, together at most 8 MB; a national network has a few thousand.
@@ -46,15 +49,17 @@ pub(super) struct Neighbours {
 const NODES: usize = 40_000;
 const PAIRS: usize = 20_000;
 
-/// Neighbours are known for so many seconds, which is how long CoreScope keeps their rows.
-const KEEP_PAIRS: i64 = 5 * 86_400;
-
 impl Neighbours {
     /// Knows what the file holds: of the nodes those that were heard last, of the pairs those that
     /// came last, three quarters of the bounds at most.
-    pub(super) fn load(conn: &Connection, node_retention: Duration) -> rusqlite::Result<Self> {
-        let keep_nodes = i64::try_from(node_retention.as_secs()).unwrap_or(i64::MAX);
-        let mut known = Self { nodes: BTreeMap::new(), near: BTreeMap::new(), keep_nodes };
+    pub(super) fn load(conn: &Connection, retention: &Retention) -> rusqlite::Result<Self> {
+        let seconds = |age: Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        let mut known = Self {
+            nodes: BTreeMap::new(),
+            near: BTreeMap::new(),
+            keep_nodes: seconds(retention.nodes),
+            keep_pairs: seconds(retention.neighbor_edges),
+        };
         let mut nodes = conn.prepare(&format!(
             "SELECT public_key, unixepoch(last_seen) FROM nodes ORDER BY last_seen DESC LIMIT {}",
             NODES / 4 * 3
@@ -156,7 +161,8 @@ impl Neighbours {
         let before = *before?;
         let mut near =
             self.near.range((before, low)..=(before, high)).filter(|((_, key), last)| {
-                at.saturating_sub(**last) <= KEEP_PAIRS && self.nodes.get(key).is_some_and(young)
+                at.saturating_sub(**last) <= self.keep_pairs
+                    && self.nodes.get(key).is_some_and(young)
             });
         let ((_, only), _) = near.next()?;
         near.next().is_none().then_some(*only)
