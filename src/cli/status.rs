@@ -82,7 +82,9 @@ fn writer_in_words(snapshot: &Snapshot) -> String {
         || "nothing committed yet".to_owned(),
         |at| {
             let (ago, batch) = (span(snapshot.now_ms - at), writer.last_batch);
-            format!("last commit {ago} ago, {batch} {} in {} ms", batch, writer.last_commit_took_ms)
+            let records = if batch == 1 { "record" } else { "records" };
+            let took = writer.last_commit_took_ms;
+            format!("last commit {ago} ago, {batch} {records} in {took} ms")
         },
     );
     let trouble = writer.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"));
@@ -131,12 +133,13 @@ mod tests {
         let counters = Counters::default();
         counters.tx_inserted.add(3);
         counters.reasons.note("not_json", 0);
+        counters.writer(|w| (w.last_commit_ms, w.last_batch) = (Some(89_000), 1));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         counters.source("region", |s| s.last_error = "connection refused".into());
         let text = in_words(&counters.snapshot(0, 90_000));
         for part in [
             "up 1 min 30 s: something needs you",
-            "TROUBLE: the disk is full",
+            "last commit 1 s ago, 1 record in 0 ms; TROUBLE: the disk is full",
             "3  tx_inserted",
             "1  not_json",
             "region: not connected",
