@@ -200,10 +200,12 @@ async fn silence_is_ended_after_one_and_a_half_keepalives_and_copies_do_not_coun
     client.log_in(&connect).await;
     client.subscribe("#").await;
     let mut talker = house.client("talker").await;
+    // Ten copies a second: were they taken for signs of life, the keepalive would never run out.
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
     let talk = async {
         loop {
+            pace.tick().await;
             talker.publish(TOPIC, b"x", QoS::AtMostOnce, 0).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
