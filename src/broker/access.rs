@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use rumqttc::mqttbytes::valid_filter;
 
+use super::identity::Who;
 use crate::config::Access;
 
 /// How far away a client is.
@@ -72,11 +73,11 @@ pub(super) fn admit_anonymous(policy: Access, from: Nearness) -> Result<(), &'st
     }
 }
 
-/// Whether a client without a login may publish to a topic.
+/// Whether a client may publish to a topic.
 ///
 /// # Errors
 /// The reason's name.
-pub(super) fn may_publish(topic: &str) -> Result<(), &'static str> {
+pub(super) fn may_publish(_who: &Who, topic: &str) -> Result<(), &'static str> {
     if topic.is_empty() {
         return Err("publish_to_empty_topic");
     }
@@ -103,11 +104,11 @@ pub(super) fn may_publish(topic: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether a client without a login may subscribe to a filter.
+/// Whether a client may subscribe to a filter.
 ///
 /// # Errors
 /// The reason's name; the SUBACK code is 0x80.
-pub(super) fn may_subscribe(from: Nearness, filter: &str) -> Result<(), &'static str> {
+pub(super) fn may_subscribe(who: &Who, filter: &str) -> Result<(), &'static str> {
     if !valid_filter(filter) {
         return Err("subscribe_to_malformed_filter");
     }
@@ -120,7 +121,7 @@ pub(super) fn may_subscribe(from: Nearness, filter: &str) -> Result<(), &'static
     if !routable(filter) {
         return Err("subscribe_to_unroutable_filter");
     }
-    if from != Nearness::Loopback {
+    if who.from != Nearness::Loopback {
         return Err("subscribe_without_login");
     }
     Ok(())
@@ -148,6 +149,10 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    fn stranger(from: Nearness) -> Who {
+        Who::anonymous(ip("10.0.0.9"), from)
     }
 
     #[test]
@@ -237,7 +242,7 @@ mod tests {
             ("$", Err("publish_to_dollar_topic")),
         ];
         for (topic, expected) in cases {
-            assert_eq!(may_publish(topic), expected, "{topic:?}");
+            assert_eq!(may_publish(&stranger(Nearness::Lan), topic), expected, "{topic:?}");
         }
     }
 
@@ -263,10 +268,17 @@ mod tests {
             (long.as_str(), Err("subscribe_to_unroutable_filter")),
         ];
         for (filter, expected) in cases {
-            assert_eq!(may_subscribe(Nearness::Loopback, filter), expected, "{filter:?}");
+            assert_eq!(
+                may_subscribe(&stranger(Nearness::Loopback), filter),
+                expected,
+                "{filter:?}"
+            );
         }
         for from in [Nearness::Lan, Nearness::Outside] {
-            assert_eq!(may_subscribe(from, "meshcore/#"), Err("subscribe_without_login"));
+            assert_eq!(
+                may_subscribe(&stranger(from), "meshcore/#"),
+                Err("subscribe_without_login")
+            );
         }
     }
 }

@@ -11,11 +11,12 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access;
+use super::identity::Identity;
 use super::login::Will;
 use super::neighbourhood::Surroundings;
 use super::retained::{Retained, Shelf};
 use super::router::Router;
-use super::sessions::{Identity, Sessions};
+use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::message::{Inlet, Message};
@@ -114,11 +115,10 @@ impl House {
 
     /// Notes, once for each name, that a client gave credentials while there are no accounts.
     pub(super) fn note_unknown_name(&self, name: &str, identity: &Identity) {
-        let Identity::Anonymous(address) = identity;
         let mut names = lock(&self.unknown_names);
         if names.len() < UNKNOWN_NAMES && names.insert(name.to_owned()) {
             tracing::info!(
-                "{name:?} from {address} enters as anonymous: there are no accounts yet"
+                "{name:?} from {identity} enters as anonymous: there are no accounts yet"
             );
         }
     }

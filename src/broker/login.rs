@@ -9,14 +9,15 @@ use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet};
 
 use super::access::{self, Nearness};
 use super::frame::{CONNECT, Frames};
-use super::sessions::{Identity, Key};
+use super::identity::Who;
+use super::sessions::Key;
 use crate::config::Access;
 
 /// A client that may come in.
 #[derive(Debug, PartialEq)]
 pub(super) struct Admitted {
     /// Who it is to us.
-    pub(super) identity: Identity,
+    pub(super) who: Who,
     /// What it calls itself; may be empty.
     pub(super) client_id: String,
     /// Seconds in which it promises to send something; 0: no promise.
@@ -112,7 +113,7 @@ pub(super) fn judge(
     access::admit_anonymous(policy, from)
         .map_err(|reason| with(ConnectReturnCode::NotAuthorized, reason))?;
     Ok(Admitted {
-        identity: Identity::Anonymous(peer.to_canonical()),
+        who: Who::anonymous(peer, from),
         client_id: connect.client_id,
         keep_alive: connect.keep_alive,
         will: connect.last_will.map(|will| Will {
@@ -130,7 +131,7 @@ pub(super) fn judge(
 impl Admitted {
     /// What its session is known by; `None` without a client id, which nobody can come back with.
     pub(super) fn session_key(&self) -> Option<Key> {
-        (!self.client_id.is_empty()).then(|| (self.identity.clone(), self.client_id.clone()))
+        (!self.client_id.is_empty()).then(|| (self.who.identity.clone(), self.client_id.clone()))
     }
 }
 
@@ -176,6 +177,7 @@ fn with(code: ConnectReturnCode, reason: &'static str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::identity::Identity;
     use bytes::BytesMut;
     use rumqttc::mqttbytes::v4::LastWill;
 
@@ -260,7 +262,7 @@ mod tests {
         let peer = "::ffff:10.0.0.9".parse().unwrap();
         let admitted = judge(connect, peer, Nearness::Lan, Access::Lan).unwrap();
         assert_eq!(admitted.unknown_name.as_deref(), Some("somebody"));
-        assert_eq!(admitted.identity, Identity::Anonymous("10.0.0.9".parse().unwrap()));
+        assert_eq!(admitted.who.identity, Identity::Anonymous("10.0.0.9".parse().unwrap()));
     }
 
     #[test]

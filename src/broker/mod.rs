@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `listener` | sockets; one task a connection |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
+//! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
@@ -28,6 +29,7 @@ mod addresses;
 mod door;
 mod frame;
 mod house;
+mod identity;
 mod listener;
 mod login;
 mod neighbourhood;

@@ -4,17 +4,11 @@
 //! share a client id do not throw each other out in turns.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-/// Who a client is to us.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Identity {
-    /// No login; known by address alone, IPv4-mapped ones unwrapped.
-    Anonymous(IpAddr),
-}
+use super::identity::Identity;
 
 /// What a session is known by.
 pub(super) type Key = (Identity, String);

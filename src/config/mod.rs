@@ -16,6 +16,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+mod accounts;
 mod channels;
 pub mod env;
 mod error;
@@ -41,6 +42,7 @@ mod tree;
 mod unbuilt;
 mod url;
 
+pub use accounts::Role;
 pub use channels::ChannelKey;
 pub use error::Error;
 pub use filters::Filters;

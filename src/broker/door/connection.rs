@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             reader,
             writer,
             frames,
-            session: Session::new(house.next_generation(), guest.from, mailbox),
+            session: Session::new(house.next_generation(), guest.admitted.who.clone(), mailbox),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),

@@ -24,13 +24,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::connection::{Connection, Remains};
 use self::events::End;
-use super::access::{self, Nearness};
+use super::access;
 use super::frame::Frames;
 use super::house::{House, Intake};
 use super::login::{self, Admitted, Refusal, Will};
-use super::sessions::{Hold, Identity};
+use super::sessions::Hold;
 use crate::config::Access;
-use crate::message::{Message, Origin, OriginKind, Receipt};
+use crate::message::{Message, Origin, Receipt};
 
 /// Who stands at the door.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,6 @@ const GONE: &str = "gone_before_connect";
 /// A client that has been let in.
 struct Guest {
     admitted: Admitted,
-    from: Nearness,
     session: Option<Hold>,
     will_room: Option<OwnedSemaphorePermit>,
 }
@@ -147,7 +146,7 @@ async fn greet<S: AsyncRead>(
     }
     let from = access::nearness(visitor.peer, &house.surroundings.now());
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
-    Ok(Guest { admitted, from, session: None, will_room: None })
+    Ok(Guest { admitted, session: None, will_room: None })
 }
 
 async fn connect<S: AsyncRead>(
@@ -239,7 +238,7 @@ impl Guest {
     /// this one says), and finds room for the will.
     async fn settle_in(&mut self, house: &House) {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
-            house.note_unknown_name(name, &self.admitted.identity);
+            house.note_unknown_name(name, &self.admitted.who.identity);
         }
         if let Some(key) = self.admitted.session_key() {
             let (hold, before) = house.sessions.take(key);
@@ -258,18 +257,18 @@ impl Guest {
     }
 
     fn origin(&self) -> Origin {
-        match &self.admitted.identity {
-            Identity::Anonymous(address) => {
-                Origin { kind: OriginKind::Anonymous, name: address.to_string().into() }
-            }
-        }
+        self.admitted.who.origin()
     }
 
     /// Publishes the will through the same checks as any publish, waiting for room in the queue.
     async fn publish_will(&mut self, house: &House, intake: &Intake) {
         let Some(Will { topic, payload, retain, .. }) = self.admitted.will.take() else { return };
-        let allowed =
-            if topic.contains('\0') { Err("nul_in_topic") } else { access::may_publish(&topic) };
+        let who = &self.admitted.who;
+        let allowed = if topic.contains('\0') {
+            Err("nul_in_topic")
+        } else {
+            access::may_publish(who, &topic)
+        };
         if let Err(reason) = allowed {
             house.note(reason, || format!("the will of {} was not published", self.origin().name));
             return;

@@ -10,15 +10,16 @@ use rumqttc::mqttbytes::v4::{self, Packet, SubAck, SubscribeReasonCode};
 use tokio::sync::mpsc;
 
 use super::inflight::{Ack, Inflight, MAX_HELD, emit_ack};
-use crate::broker::access::{self, Nearness};
+use crate::broker::access;
 use crate::broker::frame::{Frame, Oversized};
+use crate::broker::identity::Who;
 use crate::message::{Completion, Receipt};
 
 /// One connection's side of the protocol.
 #[derive(Debug)]
 pub(super) struct Session {
     generation: u64,
-    from: Nearness,
+    who: Who,
     mailbox: mpsc::UnboundedSender<Completion>,
     inflight: Inflight,
     subscriptions: BTreeSet<String>,
@@ -79,12 +80,12 @@ impl Session {
     /// For a connection whose receipts go to `mailbox`.
     pub(super) fn new(
         generation: u64,
-        from: Nearness,
+        who: Who,
         mailbox: mpsc::UnboundedSender<Completion>,
     ) -> Self {
         Self {
             generation,
-            from,
+            who,
             mailbox,
             inflight: Inflight::new(generation),
             subscriptions: BTreeSet::new(),
@@ -177,7 +178,7 @@ impl Session {
         let Some(ack) = self.acknowledgement(publish.qos, publish.pkid)? else {
             return Ok(Step::Nothing);
         };
-        if let Err(reason) = access::may_publish(&publish.topic) {
+        if let Err(reason) = access::may_publish(&self.who, &publish.topic) {
             ack.into_iter().for_each(|ack| self.inflight.settle(ack));
             return Ok(Step::Denied(reason));
         }
@@ -250,7 +251,7 @@ impl Session {
         if filter.contains('\0') {
             return Err("subscribe_to_malformed_filter");
         }
-        access::may_subscribe(self.from, filter)?;
+        access::may_subscribe(&self.who, filter)?;
         if self.subscriptions.len() >= MAX_FILTERS && !self.subscriptions.contains(filter) {
             return Err("subscribe_to_too_many_filters");
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a mailbox holds one completion per receipt")]
 
 use super::*;
+use crate::broker::access::Nearness;
 use crate::message::Outcome;
 use rumqttc::mqttbytes::v4::{PubRel, Publish, Subscribe, Unsubscribe};
 
@@ -13,7 +14,8 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (mailbox, inbox) = mpsc::unbounded_channel();
-        Self { session: Session::new(3, Nearness::Loopback, mailbox), inbox }
+        let who = Who::anonymous("127.0.0.1".parse().unwrap(), Nearness::Loopback);
+        Self { session: Session::new(3, who, mailbox), inbox }
     }
 
     fn step(&mut self, packet: Packet) -> Step {
