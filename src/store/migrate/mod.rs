@@ -241,7 +241,8 @@ impl Migration {
     fn look_again(&mut self, conn: &Connection, context: &Context<'_>) {
         self.rest();
         match plan(conn) {
-            Ok(plan) => self.todo = plan.steps.into(),
+            Ok(plan) if plan.steps.is_empty() => {}
+            Ok(plan) => (self.todo, self.not_before) = (plan.steps.into(), Instant::now()),
             Err(error) => self.failed(Step::Names, &error.into(), context),
         }
     }

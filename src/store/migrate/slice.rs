@@ -22,6 +22,12 @@ impl Budget {
         Self { until: Instant::now() + TIME }
     }
 
+    /// One that only counts rows.
+    #[cfg(test)]
+    pub(super) fn patient() -> Self {
+        Self { until: Instant::now() + Duration::from_secs(3_600) }
+    }
+
     /// Whether a slice that wrote so many rows is to end.
     pub(super) fn is_spent(&self, rows: usize) -> bool {
         rows >= ROWS || Instant::now() >= self.until
@@ -49,7 +55,7 @@ pub(super) struct Walk {
     pub(super) at: i64,
     /// The last number when it began; rows that come later are written whole.
     pub(super) last: i64,
-    first: i64,
+    pub(super) first: i64,
     /// Slices that wrote nothing since the place was recorded.
     pub(super) unrecorded: u32,
 }
