@@ -35,7 +35,7 @@ pub(super) fn count_adverts(
     walk: &mut Walk,
     budget: &Budget,
 ) -> Result<Slice, Fault> {
-    each(conn, walk, budget, |tx, rowid, _| Ok(tx.prepare_cached(COUNT)?.execute([rowid])?))
+    each(conn, walk, budget, |tx, rowid, _| tx.prepare_cached(COUNT)?.execute([rowid]))
 }
 
 pub(super) fn lower_keys(

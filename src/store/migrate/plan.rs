@@ -171,5 +171,5 @@ pub(super) fn record(conn: &Connection) -> Result<Slice, Fault> {
         )?;
     }
     tx.commit()?;
-    Ok(Slice { rows: rows, ended: true })
+    Ok(Slice { rows, ended: true })
 }
