@@ -121,9 +121,16 @@ fn every_released_schema_becomes_that_of_a_fresh_file() {
     let fresh = fresh();
     let released = db::releases().map(restored);
     for (n, (_dir, path)) in released.chain(replayed()).enumerate() {
+        let packets: i64 = one(&path, "SELECT COUNT(*) FROM transmissions");
+        let known: String = one(&path, "SELECT hash FROM transmissions LIMIT 1");
         let mut bed = open(&path);
+        bed.store([advert(999, "k1", 0), with(packet(2, "NEW", 0), |r| row(r).hash = known)]);
         bed.migrated();
         bed.finish();
+        assert_eq!(one::<i64>(&path, "SELECT COUNT(*) FROM transmissions"), packets + 1);
+        let new = "SELECT COUNT(*) FROM observations o JOIN observers b ON b.rowid = observer_idx
+            WHERE b.id IN ('OBS', 'NEW')";
+        assert_eq!(one::<i64>(&path, new), 2, "file {n}");
         let now = shape(&path);
         for (object, parts) in &now {
             assert_eq!(Some(parts), fresh.get(object), "file {n}: {object}");
@@ -315,4 +322,84 @@ fn a_packet_of_an_older_file_that_is_heard_again_was_last_heard_now() {
         WHERE id IN (1, 5)";
     let start = START_MS / 1_000;
     assert_eq!(rows(&path, sql), [format!("64|-|{start}"), format!("-|Public|{}", start + 7)]);
+}
+
+#[test]
+fn without_the_unique_index_nothing_new_is_doubled_and_the_last_duplicate_is_filled() {
+    let (_dir, path) = restored("april-2026-grown");
+    let other = Connection::open(&path).unwrap();
+    // Nothing can be merged, so that the index cannot come yet.
+    other
+        .execute_batch(
+            "CREATE TRIGGER stay BEFORE DELETE ON observations
+        BEGIN SELECT RAISE(ABORT, 'not yet'); END",
+        )
+        .unwrap();
+    let mut bed = open(&path);
+    let again = || with(packet(5, "companion", 9), |r| row(r).snr_db = Some(8.5));
+    bed.store([again(), packet(500, "A", 5), packet(500, "B", 5), packet(500, "B", 6)]);
+    assert_eq!(bed.count("observations WHERE transmission_id = 5"), 3);
+    assert_eq!(
+        bed.one::<i64>(
+            "SELECT COUNT(*) FROM observations o JOIN transmissions t
+        ON t.id = transmission_id WHERE hash = '00000000000001f4'"
+        ),
+        2
+    );
+    other.execute_batch("DROP TRIGGER stay").unwrap();
+    bed.finish();
+    let mut bed = open(&path);
+    bed.migrated();
+    bed.finish();
+    let sql = "SELECT observer_idx, snr FROM observations WHERE transmission_id = 5";
+    assert_eq!(rows(&path, sql), ["1|1.0", "3|8.5"]);
+}
+
+#[test]
+fn the_index_that_finds_a_packets_observations_is_there_before_the_first_of_them() {
+    let (_dir, path) = restored("march-2026");
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch("DROP INDEX idx_observations_transmission_id")
+        .unwrap();
+    let mut bed = open(&path);
+    bed.store([packet(1, "A", 0)]);
+    let there =
+        "SELECT COUNT(*) FROM sqlite_master WHERE name = 'idx_observations_transmission_id'";
+    assert_eq!(bed.one::<i64>(there), 1);
+    bed.migrated();
+    bed.finish();
+}
+
+#[test]
+fn an_ingestor_of_april_may_write_the_file_meanwhile() {
+    let (_dir, path) = restored("april-2026-grown");
+    let other = Connection::open(&path).unwrap();
+    other.busy_timeout(Duration::from_secs(20)).unwrap();
+    let mut bed = open(&path);
+    for n in 0..200 {
+        let hash = format!("a{n:015x}");
+        let transmission = "INSERT INTO transmissions (raw_hex, hash, first_seen, payload_type,
+            decoded_json) VALUES ('11', ?1, '2026-11-23T04:24:21Z', 5,
+            '{\"type\":\"CHAN\",\"channel\":\"#april\"}')";
+        other.execute(transmission, [&hash]).unwrap();
+        let id = other.last_insert_rowid();
+        let observation = "INSERT OR IGNORE INTO observations (transmission_id, observer_idx,
+            path_json, timestamp) VALUES (?1, 1, '[]', 1795407861)";
+        // Twice: without the index that is two rows.
+        other.execute(observation, [id]).unwrap();
+        other.execute(observation, [id]).unwrap();
+        bed.store([with(packet(n, "NEW", 0), |r| row(r).hash.clone_from(&hash))]);
+    }
+    bed.migrated();
+    bed.finish();
+    // What April wrote after the walks is seen to at the next start.
+    let mut bed = open(&path);
+    bed.migrated();
+    bed.finish();
+    let sql = "SELECT COUNT(*), COUNT(DISTINCT observer_idx) FROM observations
+        JOIN transmissions t ON t.id = transmission_id WHERE channel_hash = '#april'";
+    assert_eq!(rows(&path, sql), ["400|2"]);
+    assert_eq!(one::<i64>(&path, "SELECT COUNT(*) FROM transmissions WHERE last_seen = 0"), 0);
+    assert_eq!(one::<String>(&path, "PRAGMA integrity_check"), "ok");
 }

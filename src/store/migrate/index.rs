@@ -2,6 +2,7 @@
 
 use super::super::Shared;
 use super::super::fault::Fault;
+use super::super::open;
 use super::super::schema::{self, DEDUP};
 use super::super::writer::LONG_STEP;
 use super::slice;
@@ -24,7 +25,10 @@ pub(super) fn build(conn: &Connection, name: &str, shared: &Arc<Shared>) -> Resu
     conn.pragma_update(None, "temp_store", "FILE")?;
     let built = watched(conn, shared, || {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
-        tx.execute_batch(&schema::create_index(*index))?;
+        // Another program may have built it meanwhile.
+        if !open::has_index(&tx, name)? {
+            tx.execute_batch(&schema::create_index(*index))?;
+        }
         if name == DEDUP {
             slice::forget(&tx, "observations")?;
         }

@@ -248,7 +248,9 @@ impl Migration {
     }
 
     fn failed(&mut self, step: Step, fault: &Fault, context: &Context<'_>) {
-        self.not_before = Instant::now() + PAUSE;
+        // Trouble passes; what a row makes impossible will be no different soon.
+        let trouble = matches!(fault, Fault::Trouble(_));
+        self.not_before = Instant::now() + if trouble { PAUSE } else { LOOK_EVERY };
         self.urgent = false;
         context.counters.write_errors.increment();
         if let Some(times) = context.counters.reasons.note("migration_failed", context.now_ms) {
