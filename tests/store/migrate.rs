@@ -219,7 +219,7 @@ fn duplicates_become_the_first_row_with_what_came_last_and_unknown_observers_sta
             WHERE transmission_id = 1";
         assert_eq!(rows(&path, sql), ["1|[]|5.25|0", "2|[\"AB\"]|6.5|1"], "{release}");
         let sql = "SELECT observer_idx, snr FROM observations WHERE transmission_id IN (5, 8)";
-        assert_eq!(rows(&path, sql), ["1|1.0", "3|2.0", "-|-", "-|4.0"], "{release}");
+        assert_eq!(rows(&path, sql), ["1|1.0", "3|2.0", "-|4.0", "-|-"], "{release}");
     }
 }
 
