@@ -271,6 +271,25 @@ pub struct WriterState {
     pub last_commit_took_ms: u64,
     /// What stops it now (disk full, database locked), in words.
     pub trouble: Option<String>,
+    /// What is being done to the file of an older CoreScope; `None` when there is nothing to do.
+    pub migration: Option<MigrationState>,
+}
+
+/// How far an older file is on its way to today's schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationState {
+    /// The step it is at, in words.
+    pub step: String,
+    /// How far the step is, of `total`, in ids of the table that it walks through; both 0 where it
+    /// cannot tell, such as while an index is built.
+    pub done: u64,
+    /// See `done`.
+    pub total: u64,
+    /// Steps that are not done, this one included.
+    pub steps_left: u64,
+    /// When the first step began, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
 }
 
 /// How often each thing was refused, ignored or skipped, and when the log last said so.

@@ -23,6 +23,7 @@
 //! | what a message means for the tables | [`record`] |
 //! | a column, a table, an index | [`store`]`::schema`, and the statement in [`store`]`::statements` that fills it |
 //! | a listener, a login, a permission of the broker | [`broker`]`::listener`, `::login`, `::access` |
+//! | what an older database lacks | [`store`]`::upgrade` if it takes no time, else a step of [`store`]`::migrate` |
 //! | how another broker is dialled and subscribed to | [`bridge`] |
 //! | a key of the config file | [`config`]`::file`, its judgement beside it, and its line in `broker.toml` |
 //! | a command | one file in [`cli`] |

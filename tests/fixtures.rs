@@ -10,6 +10,7 @@
 //! change is meant, and read the difference.
 
 mod craft;
+pub(crate) mod db;
 mod made;
 mod worked;
 

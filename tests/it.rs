@@ -21,3 +21,4 @@ mod stats_file;
 mod store;
 mod support;
 mod survival;
+mod upgrade;

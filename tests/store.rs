@@ -6,6 +6,7 @@ mod derived;
 mod faults;
 mod files;
 mod leaving;
+mod migrate;
 mod neighbours;
 mod paths;
 mod splits;

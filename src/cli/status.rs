@@ -2,7 +2,7 @@
 
 use super::db_path;
 use crate::control::ask_status;
-use crate::counters::{Snapshot, SourceState};
+use crate::counters::{MigrationState, Snapshot, SourceState};
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -55,6 +55,9 @@ fn in_words(snapshot: &Snapshot) -> String {
         lines.push(format!("source     {name}: {}", source_in_words(source, snapshot.now_ms)));
     }
     lines.push(writer_in_words(snapshot));
+    if let Some(migration) = &snapshot.writer.migration {
+        lines.push(migration_in_words(migration, snapshot.now_ms));
+    }
     let count = |name: &str| snapshot.counters.get(name).copied().unwrap_or_default();
     lines.push(format!(
         "queue      {} messages, {} bytes received and not yet committed",
@@ -89,6 +92,17 @@ fn writer_in_words(snapshot: &Snapshot) -> String {
     );
     let trouble = writer.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"));
     format!("database   {}: {last}{trouble}", writer.database)
+}
+
+fn migration_in_words(migration: &MigrationState, now_ms: i64) -> String {
+    let (step, left) = (&migration.step, migration.steps_left);
+    let (since, steps) =
+        (span(now_ms - migration.since_ms), if left == 1 { "step" } else { "steps" });
+    let done = match migration.total {
+        0 => String::new(),
+        total => format!(" ({} %)", migration.done.min(total) * 100 / total),
+    };
+    format!("migration  {step}{done}, {left} {steps} left; since {since}")
 }
 
 fn source_in_words(source: &SourceState, now_ms: i64) -> String {
@@ -136,8 +150,17 @@ mod tests {
         counters.writer(|w| (w.last_commit_ms, w.last_batch) = (Some(89_000), 1));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         counters.source("region", |s| s.last_error = "connection refused".into());
+        let migration = MigrationState {
+            step: "merging duplicate observations".into(),
+            done: 1_000,
+            total: 3_000,
+            steps_left: 4,
+            since_ms: 80_000,
+        };
+        counters.writer(|w| w.migration = Some(migration));
         let text = in_words(&counters.snapshot(0, 90_000));
         for part in [
+            "merging duplicate observations (33 %), 4 steps left; since 10 s",
             "up 1 min 30 s: something needs you",
             "last commit 1 s ago, 1 record in 0 ms; TROUBLE: the disk is full",
             "3  tx_inserted",

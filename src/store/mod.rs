@@ -6,6 +6,9 @@
 //! cannot be written now waits; what can never be written lands in `meshbox_refused` (`fault` tells
 //! one from the other).
 //!
+//! A file of an older CoreScope is opened at once: `upgrade` adds what takes no time, `migrate` does
+//! the rest between batches.
+//!
 //! What follows from records without standing in one comes from memory: the sums of `tally`, and
 //! whose keys the hashes of a path begin (`neighbours`), which is read once at the start.
 //!
@@ -21,6 +24,7 @@ mod fault;
 #[cfg(test)]
 mod faults;
 mod known;
+mod migrate;
 mod naive;
 mod neighbours;
 mod open;
@@ -153,7 +157,10 @@ fn launch(
     let (outbox, inbox) = sync_channel(CHANNEL);
     let (ending, ended) = sync_channel(0);
     let shared = Arc::new(Shared::default());
-    counters.writer(|w| w.database = options.path.display().to_string());
+    counters.writer(|w| {
+        w.database = options.path.display().to_string();
+        w.migration = migrate::state(&opened.plan, clock.now_ms());
+    });
     let theirs = Arc::clone(&shared);
     std::thread::Builder::new()
         .name("writer".into())
@@ -193,6 +200,7 @@ impl Writer {
     /// # Errors
     /// [`Unfinished`] at the deadline, with what was not committed.
     pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
+        self.shared.stop();
         let left = deadline.saturating_duration_since(Instant::now());
         let ended = self.ended.recv_timeout(left);
         let (records, unacknowledged) = self.shared.held();

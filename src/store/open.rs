@@ -1,5 +1,6 @@
 //! Opening the file: what it is, whether it can be ours, and the connection's settings.
 
+use super::migrate::{self, Plan};
 use super::schema::{self, VERSION};
 use super::statements::Statements;
 use super::upgrade;
@@ -98,6 +99,8 @@ pub(super) struct Opened {
     pub(super) conn: Connection,
     /// Whether the index is there that makes an observation unique.
     pub(super) dedup: bool,
+    /// What is still to be done to it, between the writer's batches.
+    pub(super) plan: Plan,
 }
 
 /// The tables of a file with their columns.
@@ -148,8 +151,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     // Whatever the statements need and the file has not shows here.
     Statements::prepare(&conn).map_err(told)?;
     let dedup = has_index(&conn, schema::DEDUP).map_err(told)?;
+    let plan = migrate::plan(&conn).map_err(told)?;
     conn.busy_timeout(BUSY).map_err(told)?;
-    Ok(Opened { conn, dedup })
+    Ok(Opened { conn, dedup, plan })
 }
 
 fn flags() -> OpenFlags {

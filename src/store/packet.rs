@@ -164,9 +164,11 @@ impl Book<'_> {
     /// Adds to an observation what it lacks; false if there is none.
     fn fill(&mut self, o: &Observation<'_>) -> Result<bool, Fault> {
         let row = o.row;
-        let found: Option<i64> = self
-            .sql
-            .find_observation
+        let find = match self.dedup {
+            true => &mut self.sql.find_observation,
+            false => &mut self.sql.find_unguarded,
+        };
+        let found: Option<i64> = find
             .query_row(params![o.transmission, o.observer, row.path_json], |row| row.get(0))
             .optional()?;
         let Some(id) = found else { return Ok(false) };

@@ -161,6 +161,12 @@ pub(super) const TABLES: &[Table] = &[
         ],
         constraints: ", PRIMARY KEY (observer, kind, name)",
     },
+    // How far a walk over a table of an older file is.
+    Table {
+        name: "meshbox_progress",
+        columns: &["step TEXT PRIMARY KEY", "at INTEGER NOT NULL"],
+        constraints: "",
+    },
     // What could not be stored, and why.
     Table {
         name: "meshbox_refused",

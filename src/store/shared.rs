@@ -33,6 +33,7 @@ pub(super) struct Shared {
     records: AtomicU64,
     awaited: AtomicU64,
     drained: AtomicBool,
+    stopping: AtomicBool,
     abandoned: Mutex<bool>,
     abandoning: Condvar,
 }
@@ -45,6 +46,7 @@ impl Default for Shared {
             records: AtomicU64::new(0),
             awaited: AtomicU64::new(0),
             drained: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             abandoned: Mutex::new(false),
             abandoning: Condvar::new(),
         }
@@ -70,6 +72,15 @@ impl Shared {
 
     pub(super) fn is_drained(&self) -> bool {
         self.drained.load(Ordering::Acquire)
+    }
+
+    /// Nothing more comes: what can wait for the next start is to be left.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// A record is handed in.

@@ -84,10 +84,12 @@ statements! {
     find_transmission:
         "SELECT id, CAST(raw_hex AS BLOB), unixepoch(first_seen), CAST(last_seen AS INTEGER)
          FROM transmissions WHERE hash = ?1",
-    /// Heard earlier or later than the row says.
+    // Heard earlier or later than the row says. 0 marks a row of an older file whose new columns are
+    // not filled yet: it stays, and is filled by its observations.
     update_transmission:
         "UPDATE transmissions SET
-           first_seen = MIN(first_seen, ?2), last_seen = MAX(last_seen, ?3)
+           first_seen = MIN(first_seen, ?2),
+           last_seen = CASE WHEN last_seen = 0 THEN 0 ELSE MAX(last_seen, ?3) END
          WHERE id = ?1",
     // Without a conflict target it holds in a file without the index as well.
     insert_observation:
@@ -99,6 +101,13 @@ statements! {
         "SELECT id FROM observations
          WHERE transmission_id = ?1 AND observer_idx IS ?2 AND COALESCE(path_json, '') = ?3
          LIMIT 1",
+    // The same in a file without the unique index, where SQLite would take the observer's index and
+    // walk through all that it ever heard. Of duplicates the last one is filled: when they become
+    // one, what the last one has counts.
+    find_unguarded:
+        "SELECT id FROM observations
+         WHERE transmission_id = ?1 AND +observer_idx IS ?2 AND COALESCE(path_json, '') = ?3
+         ORDER BY +id DESC LIMIT 1",
     /// What came late fills in (CoreScope #802); the row stays clean if nothing is new.
     fill_observation:
         "UPDATE observations SET

@@ -1,20 +1,20 @@
-//! Bringing an older CoreScope file up to the schema: what is missing is added, as far as that
-//! takes no time. Rows are not touched here.
-//!
-//! What takes time (filling new columns of old rows, merging duplicate observations, indexes on
-//! large tables) belongs between the writer's batches, in slices, while messages are received:
-//! `Scribe::between_batches` in [`super::writer`]. `_migrations` stays as it is, so that CoreScope's
-//! own backfills run when it opens the file.
+//! Bringing an older CoreScope file up to the schema: tables, columns and the view are added when it
+//! is opened, which takes no time however large it is. No row is read or written here; what is done
+//! to rows, and the indexes, are [`super::migrate`]'s.
 
 use super::open::{self, Layout};
 use super::schema::{self, Table};
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-/// An index on a table of at most this many rows is made at once: well under a second on a Pi.
-const SMALL: i64 = 50_000;
+/// A column that the file lacks, and what CoreScope would do to its rows: nothing, for none has
+/// anything to go by. (`scope_name` fills `nodes.default_scope`.)
+const NOTHING_TO_GO_BY: [(&str, &str, &str); 2] = [
+    ("observations", "raw_hex", "backfill_path_json_from_raw_hex_v1"),
+    ("transmissions", "scope_name", "backfill_default_scope_v1"),
+];
 
-/// Adds the tables, columns, indexes and the view that the file lacks, in one transaction; a file
+/// Adds the tables with their indexes, columns and the view that the file lacks, in one transaction; a file
 /// that lacks nothing is not written.
 pub(super) fn upgrade(conn: &mut Connection, layout: &Layout) -> rusqlite::Result<()> {
     let steps = steps(conn, layout)?;
@@ -41,11 +41,11 @@ fn steps(conn: &Connection, layout: &Layout) -> rusqlite::Result<Vec<String>> {
             steps.push(table.create());
         }
     }
-    for index in schema::INDEXES {
-        let (name, table, _) = *index;
-        let made = open::has_index(conn, name)?;
-        if !made && (!layout.contains_key(table) || fits(conn, name, table)?) {
-            steps.push(schema::create_index(*index));
+    let new = schema::INDEXES.iter().filter(|(_, table, _)| !layout.contains_key(*table));
+    steps.extend(new.map(|index| schema::create_index(*index)));
+    for (table, column, name) in NOTHING_TO_GO_BY {
+        if !layout.get(table).is_some_and(|columns| columns.contains(column)) {
+            steps.push(format!("INSERT OR IGNORE INTO _migrations (name) VALUES ('{name}')"));
         }
     }
     let view: Option<String> = conn
@@ -64,27 +64,6 @@ fn missing(layout: &Layout, table: &'static Table) -> impl Iterator<Item = &'sta
     let there = layout.get(table.name);
     let lacks = move |c: &&str| !there.is_some_and(|t| t.contains(schema::column_name(c)));
     table.columns.iter().copied().filter(lacks)
-}
-
-/// Whether an index can be made at once.
-fn fits(conn: &Connection, name: &str, table: &str) -> rusqlite::Result<bool> {
-    let last = format!("SELECT COALESCE(MAX(rowid), 0) FROM {table}");
-    if conn.query_row(&last, [], |row| row.get::<_, i64>(0))? > SMALL {
-        tracing::warn!("{name} is missing and {table} is large: some queries will be slow");
-        return Ok(false);
-    }
-    if name != schema::DEDUP {
-        return Ok(true);
-    }
-    // It cannot be made while there are duplicates; the writer gets along without it.
-    let doubled = conn
-        .prepare(
-            "SELECT 1 FROM observations WHERE observer_idx IS NOT NULL
-             GROUP BY transmission_id, observer_idx, COALESCE(path_json, '')
-             HAVING COUNT(*) > 1 LIMIT 1",
-        )?
-        .exists([])?;
-    Ok(!doubled)
 }
 
 /// A statement without regard to white space.

@@ -8,6 +8,7 @@ use super::batch::Batch;
 use super::book::Book;
 use super::checkpoint::Checkpoints;
 use super::fault::Fault;
+use super::migrate::{self, Migration};
 use super::open::Opened;
 use super::retention::Retention;
 use super::whereabouts::Whereabouts;
@@ -32,11 +33,12 @@ pub(super) fn work(
     counters: Arc<Counters>,
     shared: Arc<Shared>,
 ) {
-    let conn = opened.conn;
+    let (conn, migration) = (opened.conn, Migration::new(opened.plan));
     loop {
         match Book::new(&conn, opened.dedup, options) {
             Ok(book) => {
-                Scribe::new(&conn, book, inbox, options, clock, counters, shared).run();
+                let migrating = (book, migration);
+                Scribe::new(&conn, migrating, inbox, options, clock, counters, shared).run();
                 break;
             }
             // They could be prepared a moment ago, when the file was opened.
@@ -68,6 +70,7 @@ pub(super) struct Scribe<'c> {
     whereabouts: Whereabouts,
     checkpoints: Checkpoints,
     retention: Retention,
+    migration: Migration,
     /// Since when nothing came; and whether the memory of the last burst was given back.
     pub(super) idle_since: Instant,
     pub(super) tidy: bool,
@@ -96,7 +99,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// How long a commit or a checkpoint may take before the pulse stands still: a slow SD card needs
 /// half a minute to take 64 MiB.
-const LONG_STEP: Duration = Duration::from_secs(180);
+pub(super) const LONG_STEP: Duration = Duration::from_secs(180);
 
 /// The pause after a failed attempt, growing from the first to the second.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -108,7 +111,7 @@ const BEAT_EVERY: usize = 256;
 impl<'c> Scribe<'c> {
     fn new(
         conn: &'c Connection,
-        book: Book<'c>,
+        (book, migration): (Book<'c>, Migration),
         inbox: Receiver<Record>,
         options: &Options,
         clock: Clock,
@@ -129,6 +132,7 @@ impl<'c> Scribe<'c> {
             whereabouts: Whereabouts::of(&options.path),
             checkpoints: Checkpoints::default(),
             retention,
+            migration,
             idle_since: Instant::now(),
             tidy: true,
             last_said: None,
@@ -154,9 +158,12 @@ impl<'c> Scribe<'c> {
     fn work(&mut self) {
         // Not empty after a panic.
         self.store();
+        if self.migration.is_urgent() {
+            self.migrate();
+        }
         while !self.shared.abandoned() {
             self.shared.beat();
-            match self.inbox.recv_timeout(TICK) {
+            match self.inbox.recv_timeout(self.migration.patience().min(TICK)) {
                 Ok(record) => {
                     self.gather(record);
                     self.store();
@@ -299,6 +306,7 @@ impl<'c> Scribe<'c> {
 
     /// What must be done under steady traffic too.
     fn between_batches(&mut self) {
+        self.migrate();
         let burst = self.cap > CAP;
         self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
@@ -313,8 +321,24 @@ impl<'c> Scribe<'c> {
             self.tidy = true;
         }
         self.shared.allow(LONG_STEP);
+        if self.migrate() {
+            self.checkpoints.after_commit(self.conn, false, &self.counters);
+        }
         self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
         self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
+    }
+
+    /// A turn of what an older file needs; whether something was done.
+    fn migrate(&mut self) -> bool {
+        let context = migrate::Context {
+            now_ms: self.clock.now_ms(),
+            backlog: self.cap > CAP,
+            shared: &self.shared,
+            counters: &self.counters,
+        };
+        let done = self.migration.turn(&mut self.book, &context);
+        self.tidy &= !done;
+        done
     }
 }
 

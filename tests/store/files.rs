@@ -58,7 +58,7 @@ fn names(path: &Path, table: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_fresh_file_has_the_schema_of_july_2026_and_our_two_tables() {
+fn a_fresh_file_has_the_schema_of_july_2026_and_our_three_tables() {
     let Some(later) = reference("replay-later.db") else { return };
     let mut bed = Bed::new();
     bed.finish();
@@ -102,73 +102,6 @@ fn an_empty_file_becomes_a_database() {
     let mut bed = Bed::on(&path);
     bed.store([packet(1, "A", 0)]);
     assert_eq!(bed.one::<i64>("PRAGMA auto_vacuum"), 2);
-}
-
-#[test]
-fn files_of_both_corescopes_are_opened_completed_and_written() {
-    for name in ["replay-original.db", "replay-later.db"] {
-        let Some(reference) = reference(name) else { return };
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("meshcore.db");
-        // A copy of the main file alone: these were checkpointed and closed.
-        std::fs::write(&path, std::fs::read(&reference).unwrap()).unwrap();
-        let (packets, heard): (i64, i64) = (
-            one(&path, "SELECT COUNT(*) FROM transmissions"),
-            one(&path, "SELECT COUNT(*) FROM observations"),
-        );
-        let known: String = one(&path, "SELECT hash FROM transmissions LIMIT 1");
-        let mut bed = Bed::on(&path);
-        bed.store([advert(1, "k1", 0), with(packet(2, "NEW", 0), |r| row(r).hash = known)]);
-        assert_eq!(bed.count("transmissions"), packets + 1, "{name}");
-        assert_eq!(bed.count("observations"), heard + 2, "{name}");
-        bed.finish();
-        let mut fresh = Bed::new();
-        fresh.finish();
-        let (now, fresh) = (shape(&path), shape(&fresh.path));
-        assert_eq!(now.keys().collect::<Vec<_>>(), fresh.keys().collect::<Vec<_>>(), "{name}");
-        for (object, shape) in &now {
-            // Columns that were added stand last; their order matters to nobody.
-            let sorted = |s: &String| match serde_json::from_str::<Vec<serde_json::Value>>(s) {
-                Ok(columns) => {
-                    let mut columns: Vec<_> = columns.iter().map(ToString::to_string).collect();
-                    columns.sort();
-                    columns.join(" ")
-                }
-                Err(_) => s.clone(),
-            };
-            assert_eq!(sorted(shape), sorted(&fresh[object]), "{name}: {object}");
-        }
-        assert_eq!(one::<String>(&path, "PRAGMA integrity_check"), "ok");
-        let (nodes, inactive): (String, String) =
-            (now["nodes"].clone(), now["inactive_nodes"].clone());
-        assert_eq!(nodes, inactive, "{name}: CoreScope copies by position");
-    }
-}
-
-#[test]
-fn a_file_without_the_unique_index_and_with_duplicates_is_written_without_new_ones() {
-    let mut bed = Bed::new();
-    bed.store([packet(1, "A", 0)]);
-    bed.finish();
-    Connection::open(&bed.path)
-        .unwrap()
-        .execute_batch(
-            "DROP INDEX idx_observations_dedup;
-             INSERT INTO observations (transmission_id, observer_idx, path_json, timestamp)
-             VALUES (1, 1, '[]', 0)",
-        )
-        .unwrap();
-    let mut again = Bed::on(&bed.path);
-    again.store([packet(1, "A", 5), packet(1, "B", 5), packet(1, "B", 6), packet(2, "A", 5)]);
-    assert_eq!(again.count("observations"), 4);
-    again.finish();
-    let conn = Connection::open(&bed.path).unwrap();
-    conn.execute("DELETE FROM observations WHERE timestamp = 0", []).unwrap();
-    drop(conn);
-    let mut third = Bed::on(&bed.path);
-    third.finish();
-    let there = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'idx_observations_dedup'";
-    assert_eq!(third.one::<i64>(there), 1, "made as soon as it can be");
 }
 
 #[test]
