@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +67,7 @@ macro_rules! numbers {
             sources: Mutex<BTreeMap<String, SourceState>>,
             listeners: Mutex<Vec<Listening>>,
             writer: Mutex<WriterState>,
+            clock: Mutex<ClockState>,
         }
 
         impl Counters {
@@ -170,19 +172,29 @@ impl Counters {
         lock(&self.writer).clone()
     }
 
+    /// Changes what is known of the clock.
+    pub fn clock(&self, change: impl FnOnce(&mut ClockState)) {
+        change(&mut lock(&self.clock));
+    }
+
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let (writer, sources) = (self.writer_state(), self.sources());
+        let clock = lock(&self.clock).clone();
         let away = |s: &SourceState| !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at_ms,
             now_ms,
-            ok: writer.trouble.is_none() && !sources.values().any(away),
+            ok: writer.trouble.is_none()
+                && writer.pinned.as_ref().is_none_or(|p| p.wal_bytes <= p.limit_bytes)
+                && clock.doubted_secs <= CLOCK_MAY_BE_DOUBTED_SECS
+                && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
             writer,
+            clock,
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
@@ -213,6 +225,9 @@ pub struct Snapshot {
     pub sources: BTreeMap<String, SourceState>,
     /// The one that writes the database.
     pub writer: WriterState,
+    /// Whether its own clock can be believed.
+    #[serde(default)]
+    pub clock: ClockState,
     /// Every counter and gauge by name.
     pub counters: BTreeMap<String, u64>,
     /// What was refused, ignored or skipped, by name.
@@ -271,7 +286,56 @@ pub struct WriterState {
     pub last_commit_took_ms: u64,
     /// What stops it now (disk full, database locked), in words.
     pub trouble: Option<String>,
+    /// A program that reads and keeps the write-ahead log from going into the file.
+    pub pinned: Option<Pinned>,
 }
+
+/// A write-ahead log that cannot go into the database file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pinned {
+    /// How large it is now.
+    pub wal_bytes: u64,
+    /// What it may have in a burst (`walMaxMB`); beyond it a person should look.
+    pub limit_bytes: u64,
+    /// For how long it has been kept, when that was last looked at.
+    pub for_secs: u64,
+    /// Who reads; empty where the system does not tell.
+    pub readers: Vec<Reader>,
+}
+
+/// A program that reads the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name, as far as the system tells.
+    pub command: String,
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |r: &Reader| format!("{} (pid {})", r.command, r.pid);
+        let readers: Vec<String> = self.readers.iter().map(named).collect();
+        let who = if readers.is_empty() { "another program".into() } else { readers.join(", ") };
+        write!(f, "{who} reads and keeps {} MB in the write-ahead log", self.wal_bytes >> 20)
+    }
+}
+
+/// Whether our own clock can be believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockState {
+    /// Why it is not, in words; `None` while it is. Until then nothing ages, and no observer's clock
+    /// is judged by it.
+    pub doubt: Option<String>,
+    /// For how long.
+    pub doubted_secs: u64,
+}
+
+/// A clock that is doubted for longer needs a person. Most are believed after ten minutes; one that
+/// was saved before a power cut is an hour behind.
+const CLOCK_MAY_BE_DOUBTED_SECS: u64 = 2 * 3_600;
 
 /// How often each thing was refused, ignored or skipped, and when the log last said so.
 ///

@@ -12,7 +12,7 @@ use super::open::Opened;
 use super::retention::Retention;
 use super::whereabouts::Whereabouts;
 use super::{Options, Shared};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::counters::Counters;
 use crate::record::Record;
 
@@ -68,6 +68,7 @@ pub(super) struct Scribe<'c> {
     whereabouts: Whereabouts,
     checkpoints: Checkpoints,
     retention: Retention,
+    trust: Trust,
     /// Since when nothing came; and whether the memory of the last burst was given back.
     pub(super) idle_since: Instant,
     pub(super) tidy: bool,
@@ -115,7 +116,6 @@ impl<'c> Scribe<'c> {
         counters: Arc<Counters>,
         shared: Arc<Shared>,
     ) -> Self {
-        let retention = Retention::new(options.retention.clone(), conn, clock.now_ms());
         Self {
             book,
             batch: Batch::default(),
@@ -127,8 +127,9 @@ impl<'c> Scribe<'c> {
             commit_interval: options.commit_interval,
             cap: CAP,
             whereabouts: Whereabouts::of(&options.path),
-            checkpoints: Checkpoints::default(),
-            retention,
+            checkpoints: Checkpoints::new(&options.path, options.wal_max_bytes),
+            retention: Retention::new(options.retention.clone()),
+            trust: options.trust.clone(),
             idle_since: Instant::now(),
             tidy: true,
             last_said: None,
@@ -302,7 +303,7 @@ impl<'c> Scribe<'c> {
         let burst = self.cap > CAP;
         self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
-        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
+        self.retention.turn(&mut self.book, &self.trust, &self.counters);
     }
 
     fn idle(&mut self) {
@@ -313,8 +314,8 @@ impl<'c> Scribe<'c> {
             self.tidy = true;
         }
         self.shared.allow(LONG_STEP);
-        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
-        self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
+        self.retention.turn(&mut self.book, &self.trust, &self.counters);
+        self.checkpoints.idle(self.conn, self.idle_since, &self.counters);
     }
 }
 

@@ -179,27 +179,74 @@ fn metrics_dropped_packets_reports_and_neighbours_go_by_their_own_times() {
     assert_eq!(bed.one::<String>(all), "young young,younger young young");
 }
 
+/// A store whose clock is judged.
+fn judged(options: Options, now_ms: i64) -> Bed {
+    let clock = Clock::by_hand(now_ms);
+    Bed::with_clock(Options { trust: Trust::judge(clock.clone()), ..options }, clock)
+}
+
+const TEN_YEARS_MS: i64 = 3_650 * DAY_MS;
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
 #[test]
 fn a_clock_that_jumps_ten_years_ahead_makes_nothing_old() {
     let mut bed = Bed::new();
     bed.finish();
     let mut month = month_of(&bed.path);
     month.retention.observers = Some(days(14));
-    let mut bed = Bed::with_options(month.clone(), START_MS);
+    let mut bed = judged(month.clone(), START_MS);
     bed.store([advert(1, "k1", -DAY), packet(2, "OBS", -28 * DAY)]);
+    bed.clock.run(TEN_MINUTES);
     let there = |bed: &Bed| {
         assert_eq!((bed.count("nodes"), bed.count("observations"), inactive(bed).len()), (1, 2, 0));
     };
-    look(&bed, START_MS + 3_650 * DAY * 1_000);
+    look(&bed, START_MS + TEN_YEARS_MS);
     there(&bed);
-    // Set right, it is believed again.
-    look(&bed, START_MS + HOUR_MS);
+    // Nor while it stays there for hours.
+    let rounds = bed.counters.retention_rounds.get();
+    bed.clock.run(Duration::from_secs(5 * 3_600));
+    eventually("a round", || (bed.counters.retention_rounds.get() > rounds).then_some(()));
+    there(&bed);
     bed.finish();
-    there(&bed);
     // Nor does a start with such a clock.
-    let again = Bed::with_options(month, START_MS + 3_650 * DAY * 1_000);
+    let again = judged(month, START_MS + TEN_YEARS_MS);
     eventually("a round is over", || (again.counters.retention_rounds.get() > 0).then_some(()));
+    again.clock.run(TEN_MINUTES);
+    look(&again, again.clock.now_ms() + 2 * HOUR_MS);
     there(&again);
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_stored_is_dated_back_and_leaves_in_its_time() {
+    let mut bed = Bed::new();
+    bed.finish();
+    let mut bed = judged(month_of(&bed.path), START_MS);
+    // Ten years ahead for a while: a new packet, one that was known, a node, a status.
+    let later = 10 * 365 * DAY;
+    bed.store([packet(1, "A", 0), packet(2, "A", 0)]);
+    bed.store([advert(3, "k1", later), packet(1, "A", later), packet(2, "B", later)]);
+    bed.store([with(status("A", later, Activity::Status), |r| about(r).battery_mv = Some(3_700))]);
+    let ahead = "SELECT
+        (SELECT COUNT(*) FROM transmissions WHERE first_seen > '2030') * 1000000 +
+        (SELECT COUNT(*) FROM observations WHERE timestamp > unixepoch('2030-01-01')) * 10000 +
+        (SELECT COUNT(*) FROM nodes WHERE last_seen > '2030') * 1000 +
+        (SELECT COUNT(*) FROM observers WHERE last_seen > '2030') * 100 +
+        (SELECT COUNT(*) FROM meshbox_origins WHERE last_seen > '2030') * 10 +
+        (SELECT COUNT(*) FROM observer_metrics WHERE timestamp > '2030')";
+    assert_eq!(bed.one::<i64>(ahead), 1_021_331);
+    // Right again and trusted.
+    bed.clock.run(TEN_MINUTES);
+    eventually("it is dated back", || (bed.one::<i64>(ahead) == 0).then_some(()));
+    assert_eq!((bed.count("observations"), dangling(&bed)), (4, 0));
+    // What came meanwhile has come now.
+    let seen: String = bed.one("SELECT last_seen FROM nodes");
+    assert_eq!(seen, "2026-11-23T04:34:21Z");
+    // A packet that was known is not held to have been heard in ten years.
+    bed.store([packet(9, "A", 40 * DAY)]);
+    bed.clock.run(Duration::from_secs(40 * 86_400));
+    eventually("the old ones have left", || (bed.count("transmissions") == 1).then_some(()));
+    assert_eq!((bed.count("observations"), dangling(&bed)), (1, 0));
 }
 
 /// Packets of 2 KB each.

@@ -8,21 +8,31 @@ use super::{SLICE, room};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+const DAY_MS: i64 = 86_400_000;
+
 /// A transmission's id and its hash.
 type Doomed = (i64, Option<String>);
 
 /// Deletes a slice of what was last heard before this time. Walks the index on `first_seen`: what
 /// was first heard long ago and is heard still is skipped, and there is little of it.
-pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64) -> Result<usize, Fault> {
-    // CoreScope of April 2026 knew no `last_seen`; 0 is what its rows have until they are filled.
+pub(super) fn older_than(
+    book: &mut Book<'_>,
+    cutoff_ms: i64,
+    now_ms: i64,
+) -> Result<usize, Fault> {
+    // Where `last_seen` cannot be believed the observations tell: CoreScope of April 2026 knew none,
+    // 0 is what its rows have until they are filled, and a clock that was ahead may have written it.
     delete(book, |tx| {
         let mut old = tx.prepare_cached(
             "SELECT id, CAST(hash AS TEXT) FROM transmissions t
-             WHERE first_seen < ?1 AND last_seen < ?2 AND (last_seen > 0 OR NOT EXISTS
-               (SELECT 1 FROM observations o WHERE o.transmission_id = t.id AND o.timestamp >= ?2))
-             ORDER BY first_seen LIMIT ?3",
+             WHERE first_seen < ?1 AND (last_seen BETWEEN 1 AND ?2 - 1
+               OR (last_seen <= 0 OR last_seen > ?3) AND NOT EXISTS
+                 (SELECT 1 FROM observations o
+                  WHERE o.transmission_id = t.id AND o.timestamp >= ?2))
+             ORDER BY first_seen LIMIT ?4",
         )?;
-        let cutoff = params![stamp::iso(cutoff_ms), stamp::epoch(cutoff_ms), room(0)];
+        let soon = stamp::epoch(now_ms.saturating_add(DAY_MS));
+        let cutoff = params![stamp::iso(cutoff_ms), stamp::epoch(cutoff_ms), soon, room(0)];
         old.query_map(cutoff, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     })
 }
@@ -117,11 +127,11 @@ mod tests {
             conn.query_row(&sql, [], |row| row.get(0)).unwrap()
         };
         for transmissions in [6, 6, 4, 2, 1] {
-            slices.push(older_than(&mut book, 3_000_000).unwrap());
+            slices.push(older_than(&mut book, 3_000_000, 9_000_000).unwrap());
             assert_eq!(left("transmissions"), transmissions, "after {slices:?}");
         }
         assert_eq!(slices, [250, 250, 250, 250, 1]);
-        assert_eq!(older_than(&mut book, 3_000_000).unwrap(), 0);
+        assert_eq!(older_than(&mut book, 3_000_000, 9_000_000).unwrap(), 0);
         assert_eq!((left("transmissions"), left("observations")), (1, 1));
     }
 }
