@@ -36,7 +36,7 @@ const PAGE: u64 = 4_096;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// How often to look whether a reader that keeps the WAL has let go.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What a checkpoint reports: pages in the WAL, and how many of them are in the database file.
 #[derive(Clone, Copy, Debug)]

@@ -116,6 +116,9 @@ impl Retention {
 
     fn count(&mut self, chore: Chore, rows: usize, counters: &Counters) {
         self.rows += rows;
+        if chore == Chore::Future {
+            return;
+        }
         self.pruned |= rows > 0;
         counters.rows_pruned.add(rows as u64);
         if chore == Chore::Nodes {

@@ -1,0 +1,1 @@
+//! A clock that jumps while the hub runs.
