@@ -250,17 +250,7 @@ impl Hub {
             counters: Arc::clone(&counters),
             clock,
         });
-        Ok(Self {
-            counters,
-            health,
-            pipeline,
-            broker,
-            bridge,
-            control,
-            stats,
-            watch,
-            timekeeper,
-        })
+        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watch, timekeeper })
     }
 
     /// What listens where, with real ports.

@@ -75,7 +75,9 @@ impl Clock {
     pub(crate) fn synchronised(&self) -> Option<Mark> {
         match &self.0 {
             Source::System(_) => modified(Path::new(SYNCHRONISED)),
-            Source::Hand(hand) => Some(hand.synchronised.load(Ordering::Relaxed)).filter(|n| *n > 0),
+            Source::Hand(hand) => {
+                Some(hand.synchronised.load(Ordering::Relaxed)).filter(|n| *n > 0)
+            }
         }
     }
 

@@ -68,10 +68,15 @@ impl Look {
         let since = doubted.map(|(since, _)| since);
         match (doubt, before) {
             (Some(doubt), before) if before.map(|(_, kind)| kind) != Some(discriminant(&doubt)) => {
-                tracing::warn!(
+                let line = format!(
                     "the clock is not trusted: {doubt}. Until then nothing is let go for its age, \
                      and no observer's clock is judged"
                 );
+                match doubt {
+                    // After every start.
+                    Doubt::Unsettled { .. } => tracing::info!("{line}"),
+                    _ => tracing::warn!("{line}"),
+                }
             }
             (None, Some(_)) => tracing::info!("the clock is trusted now"),
             _ => {}

@@ -81,7 +81,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     }
     let clock = Clock::system();
     let counters = Arc::new(Counters::default());
-    let (inlet, pipeline) = Pipeline::start(&config, &clock, &Trust::given(clock.clone()), &counters)?;
+    let (inlet, pipeline) =
+        Pipeline::start(&config, &clock, &Trust::given(clock.clone()), &counters)?;
     let feed = Feed {
         path: &args.file,
         inlet,

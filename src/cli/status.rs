@@ -180,7 +180,10 @@ mod tests {
         pinned.wal_bytes = 20 << 20;
         counters.writer(|w| w.pinned = Some(pinned));
         let text = told();
-        assert!(text.contains("sqlite3 (pid 7), corescope (pid 9) reads and keeps 20 MB"), "{text}");
+        assert!(
+            text.contains("sqlite3 (pid 7), corescope (pid 9) reads and keeps 20 MB"),
+            "{text}"
+        );
         assert!(text.contains("all is well"), "below the limit nobody has to come:\n{text}");
     }
 

@@ -103,6 +103,13 @@ impl Trust {
         judged.unwrap_or_else(|| Ok(self.clock.now_ms()))
     }
 
+    /// When something arrived, by a clock that said `said_ms` then. A clock from before the release is
+    /// surely wrong, and what it dates would be older than everything: the time goes on from what was
+    /// last stored instead, or from the release.
+    pub fn arrival_ms(&self, said_ms: i64) -> i64 {
+        self.with(|judge, clock| judge.arrival_ms(said_ms, clock.ran())).unwrap_or(said_ms)
+    }
+
     /// The time, right or wrong, in milliseconds since the Unix epoch.
     pub fn said_ms(&self) -> i64 {
         self.clock.now_ms()
@@ -185,6 +192,14 @@ impl Judge {
         judged
     }
 
+    fn arrival_ms(&self, said_ms: i64, ran: Duration) -> i64 {
+        if said_ms >= self.released_ms {
+            return said_ms;
+        }
+        let (newest_ms, at) = self.newest.unwrap_or_default();
+        newest_ms.max(self.released_ms).saturating_add(millis(ran.saturating_sub(at)))
+    }
+
     fn judge(&self, now: Reading) -> Result<(), Doubt> {
         if now.wall_ms < self.released_ms {
             return Err(Doubt::BeforeRelease);
@@ -192,9 +207,8 @@ impl Judge {
         if now.mark.is_some() && now.mark != self.stale {
             return Ok(());
         }
-        let left = |steady: Duration| {
-            steady.saturating_sub(now.ran.saturating_sub(self.steady_since))
-        };
+        let left =
+            |steady: Duration| steady.saturating_sub(now.ran.saturating_sub(self.steady_since));
         let (newest_ms, at) = self.newest.unwrap_or((now.wall_ms, now.ran));
         let ahead_ms = now.wall_ms.saturating_sub(newest_ms);
         let too_far_ms = millis(now.ran.saturating_sub(at)).saturating_add(DAY_MS);

@@ -47,8 +47,9 @@ pub fn start(
     let mut counted = 0;
     let mismatches = Arc::clone(&counters);
     let judge = trust.clone();
-    let record = move |message| {
+    let record = move |mut message: Message| {
         recorder.doubt_clock(judge.now_ms().is_err());
+        message.received_at_ms = judge.arrival_ms(message.received_at_ms);
         let record = recorder.record(message);
         let so_far = recorder.origin_id_mismatches();
         mismatches.origin_id_mismatches.add(so_far.saturating_sub(counted));

@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoints;
 use super::fault::Fault;
 use super::open::Opened;
 use super::retention::Retention;
+use super::stamp;
 use super::whereabouts::Whereabouts;
 use super::{Options, Shared};
 use crate::clock::{Clock, Trust};
@@ -279,13 +280,18 @@ impl<'c> Scribe<'c> {
 
     pub(super) fn settle_and_commit(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
-        self.book.settle(self.clock.now_ms())?;
+        self.book.settle(self.latest_ms())?;
         self.whereabouts.check()?;
         self.shared.allow(LONG_STEP);
         self.book.commit()?;
         self.shared.beat();
         self.commit_took = started.elapsed();
         Ok(())
+    }
+
+    /// What is later than this is from the future; nothing is while nobody knows what time it is.
+    pub(super) fn latest_ms(&self) -> i64 {
+        self.trust.now_ms().unwrap_or(stamp::LAST_MS)
     }
 
     fn write_from(&mut self, first: usize) -> Result<(), Fault> {

@@ -14,10 +14,8 @@ impl SmallDisk {
     fn mount(at: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let options = format!("size={size},mode=0700");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(at)
-            .output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
         match mounted {
             Ok(output) if output.status.success() => Some(Self(at.to_owned())),
             Ok(output) => {
@@ -112,4 +110,28 @@ fn a_hub_that_dies_on_a_full_disk_starts_again_on_it() {
     all.extend(finish(loads));
     assert_eq!(hub.terminate(), Some(0));
     is_whole(&db, &all);
+}
+
+#[test]
+fn a_hub_that_finds_no_room_at_all_at_its_start_says_so_in_one_line() {
+    let dir = folder("");
+    let Some(disk) = SmallDisk::mount(&dir.path().join("data"), "8m") else { return };
+    let (hub, _) = start(dir.path());
+    assert_eq!(hub.terminate(), Some(0));
+    let before = std::fs::read(database(dir.path())).unwrap();
+    disk.fill(0);
+    let refusal = || {
+        let mut hub = HubProcess::spawn(dir.path(), &[]);
+        assert_eq!(hub.exit_code(), Some(1));
+        eventually("the refusal", || hub.said("meshbox: "))
+    };
+    assert!(refusal().contains("meshcore.db is full; make room"), "{}", refusal());
+    assert_eq!(std::fs::read(database(dir.path())).unwrap(), before);
+    // Nor can a new file be made.
+    std::fs::remove_file(database(dir.path())).unwrap();
+    disk.fill(0);
+    assert!(refusal().contains("meshcore.db is full; make room"), "{}", refusal());
+    disk.make_room();
+    let (hub, _) = start(dir.path());
+    assert_eq!(hub.terminate(), Some(0));
 }

@@ -72,7 +72,8 @@ fn locked_for(time: Duration) {
     let began = Instant::now();
     let before = standstill(&loads);
     let snapshot = eventually("the lock is said", || {
-        status(dir.path()).filter(|s| s.writer.trouble.as_ref().is_some_and(|t| t.contains("locked")))
+        status(dir.path())
+            .filter(|s| s.writer.trouble.as_ref().is_some_and(|t| t.contains("locked")))
     });
     assert_eq!(snapshot.counters["queue_messages"], 50, "the senders are slowed down");
     while began.elapsed() < time {
@@ -86,7 +87,11 @@ fn locked_for(time: Duration) {
     let all = finish(loads);
     assert_eq!(all.len(), (GATEWAYS * each) as usize);
     eventually("all is well again", || status(dir.path()).filter(|s| s.ok));
-    println!("locked for {:?}: {before} acknowledged before, {} in all", began.elapsed(), all.len());
+    println!(
+        "locked for {:?}: {before} acknowledged before, {} in all",
+        began.elapsed(),
+        all.len()
+    );
     assert_eq!(hub.terminate(), Some(0));
     is_whole(&database(dir.path()), &all);
 }
@@ -112,7 +117,8 @@ fn a_program_that_keeps_the_write_ahead_log_is_named_until_it_lets_go_and_writin
     );
     let loads = publish(at, 0, EACH);
     let snapshot = eventually("it is named", || {
-        status(dir.path()).filter(|s| s.writer.pinned.as_ref().is_some_and(|p| !p.readers.is_empty()))
+        status(dir.path())
+            .filter(|s| s.writer.pinned.as_ref().is_some_and(|p| !p.readers.is_empty()))
     });
     let pinned = snapshot.writer.pinned.unwrap();
     assert_eq!(pinned.readers.iter().map(|r| r.pid).collect::<Vec<_>>(), [other.pid()]);

@@ -176,9 +176,24 @@ fn no_time_is_too_far_away() {
 }
 
 #[test]
+fn what_arrives_before_the_release_arrives_after_what_was_last_stored() {
+    let watched = Watched::after(START, 5_000);
+    let _ = watched.run(minutes(1));
+    assert_eq!(watched.trust.arrival_ms(watched.clock.now_ms()), START + 60_000);
+    // Any other time is as good as what is known.
+    for said in [START - 20 * DAY_MS, START + TEN_YEARS_MS] {
+        assert_eq!(watched.trust.arrival_ms(said), said);
+    }
+    let fresh = Watched::at(5_000);
+    let _ = fresh.run(minutes(1));
+    assert_eq!(fresh.trust.arrival_ms(65_000), released_ms() + 60_000);
+}
+
+#[test]
 fn a_clock_that_is_given_is_believed() {
     let trust = Trust::given(Clock::by_hand(5));
     trust.stored(START);
+    assert_eq!(trust.arrival_ms(7), 7);
     assert_eq!((trust.now_ms(), trust.look()), (Ok(5), Ok(5)));
 }
 

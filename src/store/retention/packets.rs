@@ -15,11 +15,7 @@ type Doomed = (i64, Option<String>);
 
 /// Deletes a slice of what was last heard before this time. Walks the index on `first_seen`: what
 /// was first heard long ago and is heard still is skipped, and there is little of it.
-pub(super) fn older_than(
-    book: &mut Book<'_>,
-    cutoff_ms: i64,
-    now_ms: i64,
-) -> Result<usize, Fault> {
+pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64, now_ms: i64) -> Result<usize, Fault> {
     // Where `last_seen` cannot be believed the observations tell: CoreScope of April 2026 knew none,
     // 0 is what its rows have until they are filled, and a clock that was ahead may have written it.
     delete(book, |tx| {
