@@ -122,6 +122,31 @@ fn sigterm_stores_what_was_received_and_exits_0() {
     assert!(!dir.path().join("data/meshbox.sock").exists(), "the control socket stayed behind");
 }
 
+#[test]
+fn an_acknowledgement_takes_a_fiftieth_of_a_second_and_not_the_commit_interval() {
+    let dir = folder(&format!("commitIntervalMs = 10000\n{LISTENER}"));
+    let hub = HubProcess::start(dir.path(), &[]);
+    let at = hub.mqtt.unwrap();
+    let options = MqttOptions::new("publisher", at.ip().to_string(), at.port());
+    let (client, mut connection) = Client::new(options, 10);
+    let mut took: Vec<Duration> = (0..31)
+        .map(|number| {
+            let sent = Instant::now();
+            let (topic, message) = (packets_topic(OBSERVER), packet_message(&text_packet(number)));
+            client.publish(topic, QoS::AtLeastOnce, false, message).unwrap();
+            let mut events = connection.iter().map(Result::unwrap);
+            assert!(events.any(|event| matches!(event, Event::Incoming(Packet::PubAck(_)))));
+            sent.elapsed()
+        })
+        .collect();
+    took.sort();
+    let median = took[took.len() / 2];
+    println!("median {median:?}, longest {:?}", took.last());
+    // 20 ms and a commit; the machine may be busy.
+    assert!(median < Duration::from_millis(200), "{took:?}");
+    assert_eq!(hub.terminate(), Some(0));
+}
+
 fn status(dir: &Path) -> Option<meshbox::counters::Snapshot> {
     meshbox::control::ask_status(&database(dir)).ok()
 }

@@ -2,64 +2,9 @@
 
 use super::*;
 use crate::support::eventually;
+use crate::support::other::Other;
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-/// Another program that has the database open: this very test program, started again.
-pub(super) struct Other(Child);
-
-/// Which file, and what to do with it.
-const FILE: &str = "MESHBOX_TEST_FILE";
-const SQL: &str = "MESHBOX_TEST_SQL";
-
-impl Other {
-    /// Runs these statements and holds what they hold until it is told to let go.
-    pub(super) fn holds(db: &Path, sql: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "crash::other::holder", "--ignored", "--nocapture"])
-            .envs([(FILE, db.as_os_str()), (SQL, sql.as_ref())])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        lines.find(|line| line.as_ref().unwrap().contains("holding")).unwrap().unwrap();
-        // It still prints its result.
-        std::thread::spawn(move || lines.count());
-        Self(child)
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    pub(super) fn let_go(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-#[ignore = "the other program of the tests in this file"]
-fn holder() {
-    let Some(file) = std::env::var_os(FILE) else { return };
-    let conn = Connection::open(file).unwrap();
-    conn.busy_timeout(Duration::from_secs(10)).unwrap();
-    conn.execute_batch(&std::env::var(SQL).unwrap()).unwrap();
-    println!("holding");
-    std::io::stdout().flush().unwrap();
-    // Until the test closes its end, or has gone.
-    std::io::stdin().lines().count();
-}
 
 /// The database is locked by another process for so long, under load.
 fn locked_for(time: Duration) {

@@ -288,6 +288,64 @@ fn beyond_the_size_the_oldest_packets_go() {
     assert_eq!((bed.one::<i64>(new), dangling(&bed)), (100, 0));
 }
 
+/// A store of at most 2 MiB.
+fn small() -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir.path().join("meshcore.db"));
+    options.retention.max_db_bytes = Some(2 << 20);
+    let mut bed = Bed::with_options(options, START_MS);
+    bed._dir = Some(dir);
+    bed
+}
+
+#[test]
+fn beyond_the_size_dropped_packets_go_before_packets() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 0));
+    let forged = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1900)
+        INSERT INTO dropped_packets (raw_hex, reason, dropped_at)
+        SELECT hex(zeroblob(500)), 'invalid signature', '2026-11-23 04:24:21' FROM n";
+    bed.other().execute_batch(forged).unwrap();
+    look(&bed, START_MS + 2 * HOUR_MS);
+    let left = bed.count("dropped_packets");
+    assert!((1..1_900).contains(&left), "{left}");
+    assert_eq!(bed.count("transmissions"), 100);
+}
+
+#[test]
+fn beyond_the_size_no_packet_goes_for_what_another_table_takes() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 0));
+    bed.other()
+        .execute_batch(
+            "CREATE TABLE somebody_elses (blob);
+             INSERT INTO somebody_elses VALUES (zeroblob(1500000)), (zeroblob(1500000))",
+        )
+        .unwrap();
+    look(&bed, START_MS + 2 * HOUR_MS);
+    assert_eq!((bed.count("transmissions"), bed.counters.write_errors.get()), (100, 0));
+    // As soon as it is packets again.
+    bed.other().execute_batch("DROP TABLE somebody_elses").unwrap();
+    bed.store(heavy(100..1_000, 0));
+    look(&bed, START_MS + 3 * HOUR_MS);
+    assert!(bed.count("transmissions") < 900);
+    // Those that came first.
+    assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM transmissions WHERE id < 100"), 0);
+}
+
+#[test]
+fn by_size_the_first_to_come_go_first_whatever_the_clock_said() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 3_650 * DAY));
+    bed.store(heavy(100..1_000, -3_650 * DAY));
+    look(&bed, START_MS + 2 * HOUR_MS);
+    assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM transmissions WHERE id <= 100"), 0);
+    assert!(bed.count("transmissions") > 200);
+}
+
 #[test]
 fn a_file_that_cannot_give_back_space_is_rewritten_at_the_start_if_that_is_asked_for() {
     let mut bed = Bed::new();

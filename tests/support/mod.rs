@@ -3,6 +3,7 @@
 
 pub(crate) mod database;
 pub(crate) mod load;
+pub(crate) mod other;
 pub(crate) mod packets;
 pub(crate) mod process;
 

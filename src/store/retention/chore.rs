@@ -84,10 +84,8 @@ impl Chore {
                 Some(age) => packets::older_than(book, before(at_ms, age), at_ms),
                 None => Ok(0),
             },
-            Self::Size => match keep.max_db_bytes {
-                Some(most) => packets::beyond(book, most),
-                None => Ok(0),
-            },
+            // It asks for the size of the file and not for the time: `Retention::shrink`.
+            Self::Size => Ok(0),
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Retention {
     /// Where the round is in [`CHORES`], and the rows that this chore wrote so far.
     at: usize,
     rows: usize,
+    /// Bytes of everything but packets, once that was looked at in this round.
+    others: Option<u64>,
     /// Whether the round deleted anything.
     pruned: bool,
 }
@@ -45,7 +47,16 @@ impl Retention {
     pub(super) fn new(keep: config::Retention) -> Self {
         // Nobody knows what clock the last run had.
         let doubted = true;
-        Self { keep, looked_at_ms: None, waits: false, doubted, at: 0, rows: 0, pruned: false }
+        Self {
+            keep,
+            looked_at_ms: None,
+            waits: false,
+            doubted,
+            at: 0,
+            rows: 0,
+            others: None,
+            pruned: false,
+        }
     }
 
     /// Writes a slice, if it is time to and there is one.
@@ -95,13 +106,12 @@ impl Retention {
         book: &mut Book<'_>,
         trusted: Option<i64>,
     ) -> Result<usize, Fault> {
-        let now_ms = match trusted {
-            Some(now_ms) => now_ms,
-            None if chore == Chore::Size => 0,
-            None => {
-                self.waits = true;
-                return Ok(0);
-            }
+        if chore == Chore::Size {
+            return self.shrink(book);
+        }
+        let Some(now_ms) = trusted else {
+            self.waits = true;
+            return Ok(0);
         };
         if chore != Chore::Future {
             return chore.slice(book, &self.keep, now_ms);
@@ -112,6 +122,17 @@ impl Retention {
         let rows = chore.slice(book, &self.keep, now_ms)?;
         self.doubted = rows >= SLICE;
         Ok(rows)
+    }
+
+    /// A slice of what goes for the size of the file.
+    fn shrink(&mut self, book: &mut Book<'_>) -> Result<usize, Fault> {
+        let Some(most) = self.keep.max_db_bytes else { return Ok(0) };
+        let others = match self.others {
+            Some(others) => others,
+            None => packets::others(book.conn, most)?,
+        };
+        self.others = Some(others);
+        packets::beyond(book, most, others)
     }
 
     fn count(&mut self, chore: Chore, rows: usize, counters: &Counters) {
@@ -134,7 +155,7 @@ impl Retention {
     }
 
     fn end(&mut self, now_ms: i64, counters: &Counters) {
-        (self.at, self.rows, self.pruned) = (0, 0, false);
+        (self.at, self.rows, self.others, self.pruned) = (0, 0, None, false);
         self.looked_at_ms = Some(now_ms);
         counters.retention_rounds.increment();
     }

@@ -33,17 +33,61 @@ pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64, now_ms: i64) -> Re
     })
 }
 
-/// Deletes a slice of the oldest while the file has more than so many bytes in use.
-pub(super) fn beyond(book: &mut Book<'_>, most: u64) -> Result<usize, Fault> {
-    if used(book.conn)? <= most {
+/// Deletes a slice of the oldest while the file has more than so many bytes in use: dropped packets
+/// first, which are forged or damaged, then packets. The order is that in which they came, which no
+/// clock can get wrong.
+///
+/// Nothing goes where packets are not what is large ([`others`]).
+pub(super) fn beyond(book: &mut Book<'_>, most: u64, others: u64) -> Result<usize, Fault> {
+    if used(book.conn)? <= most || others >= most {
         return Ok(0);
     }
-    delete(book, |tx| {
+    let dropped = "DELETE FROM dropped_packets WHERE id IN
+        (SELECT id FROM dropped_packets ORDER BY id LIMIT ?1)";
+    let rows = book.conn.prepare_cached(dropped)?.execute([room(0)])?;
+    if rows >= SLICE {
+        return Ok(rows);
+    }
+    let packets = delete(book, |tx| {
         let mut oldest = tx.prepare_cached(
-            "SELECT id, CAST(hash AS TEXT) FROM transmissions ORDER BY first_seen LIMIT ?1",
+            "SELECT id, CAST(hash AS TEXT) FROM transmissions ORDER BY id LIMIT ?1",
         )?;
         oldest.query_map([room(0)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-    })
+    })?;
+    Ok(rows + packets)
+}
+
+/// The bytes of everything but packets, if the file has more than `most` in use: no deleting of
+/// packets can bring it below that. 0 while it has not. Reads all pages of those other tables, which
+/// are few as long as they are not the large ones.
+pub(super) fn others(conn: &Connection, most: u64) -> Result<u64, Fault> {
+    if used(conn)? <= most {
+        return Ok(0);
+    }
+    let mut names = conn.prepare_cached(
+        "SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0
+           AND tbl_name NOT IN ('transmissions', 'observations', 'dropped_packets')",
+    )?;
+    let mut size = conn.prepare_cached(
+        "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = ?1 AND aggregate = TRUE",
+    )?;
+    let (mut all, mut largest) = (0_u64, (0, String::new()));
+    let mut rows = names.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, table): (String, String) = (row.get(0)?, row.get(1)?);
+        let bytes = size.query_row([name], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        all += bytes;
+        largest = largest.max((bytes, table));
+    }
+    if all >= most {
+        let (mb, limit) = (all >> 20, most >> 20);
+        tracing::warn!(
+            "the database is larger than maxDbMB ({limit}), but {mb} MB of it are not packets (most \
+             of them in the table {}): no packet is deleted for it",
+            largest.1
+        );
+    }
+    Ok(all)
 }
 
 /// The bytes in use: a file without vacuum never shrinks, so free pages do not count.
