@@ -81,6 +81,26 @@ fn the_release_is_a_day() {
     assert!((1_700_000_000_000..START).contains(&released_ms()));
 }
 
+/// The day of the newest release in a changelog; `None` before the first.
+fn newest_release(changelog: &str) -> Option<&str> {
+    let mut releases = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    releases.find(|heading| *heading != "Unreleased")?.split_whitespace().last()
+}
+
+#[test]
+fn the_release_is_the_newest_one_of_the_changelog() {
+    let text =
+        "# Changelog\n\n## Unreleased\n### Added\n\n## 0.2.0 - 2027-01-02\n\n## 0.1.0 - 2026-12-24";
+    assert_eq!(newest_release(text), Some("2027-01-02"));
+    assert_eq!(newest_release("# Changelog\n\n## Unreleased\n"), None);
+    let newest = newest_release(include_str!("../../../CHANGELOG.md"));
+    assert_eq!(
+        newest.unwrap_or(RELEASED),
+        RELEASED,
+        "set clock::RELEASED to the day of the release"
+    );
+}
+
 #[test]
 fn a_clock_behind_what_was_stored_is_trusted_when_it_has_caught_up() {
     let watched = Watched::after(START, START - HOUR_MS);
