@@ -3,9 +3,12 @@
 //! One [`Counters`] is made by `app` and handed to every room. `meshbox status`, the control socket
 //! and the page read the same [`Snapshot`].
 
+mod state;
+
+pub use state::{ClockState, Pinned, Reader};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -188,8 +191,8 @@ impl Counters {
             started_at_ms,
             now_ms,
             ok: writer.trouble.is_none()
-                && writer.pinned.as_ref().is_none_or(|p| p.wal_bytes <= p.limit_bytes)
-                && clock.doubted_secs <= CLOCK_MAY_BE_DOUBTED_SECS
+                && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
+                && !clock.needs_you()
                 && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
@@ -290,53 +293,6 @@ pub struct WriterState {
     pub pinned: Option<Pinned>,
 }
 
-/// A write-ahead log that cannot go into the database file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pinned {
-    /// How large it is now.
-    pub wal_bytes: u64,
-    /// What it may have in a burst (`walMaxMB`); beyond it a person should look.
-    pub limit_bytes: u64,
-    /// For how long it has been kept, when that was last looked at.
-    pub for_secs: u64,
-    /// Who reads; empty where the system does not tell.
-    pub readers: Vec<Reader>,
-}
-
-/// A program that reads the database.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reader {
-    /// Its process id.
-    pub pid: u32,
-    /// Its name, as far as the system tells.
-    pub command: String,
-}
-
-impl fmt::Display for Pinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = |r: &Reader| format!("{} (pid {})", r.command, r.pid);
-        let readers: Vec<String> = self.readers.iter().map(named).collect();
-        let who = if readers.is_empty() { "another program".into() } else { readers.join(", ") };
-        write!(f, "{who} reads and keeps {} MB in the write-ahead log", self.wal_bytes >> 20)
-    }
-}
-
-/// Whether our own clock can be believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClockState {
-    /// Why it is not, in words; `None` while it is. Until then nothing ages, and no observer's clock
-    /// is judged by it.
-    pub doubt: Option<String>,
-    /// For how long.
-    pub doubted_secs: u64,
-}
-
-/// A clock that is doubted for longer needs a person. Most are believed after ten minutes; one that
-/// was saved before a power cut is an hour behind.
-const CLOCK_MAY_BE_DOUBTED_SECS: u64 = 2 * 3_600;
-
 /// How often each thing was refused, ignored or skipped, and when the log last said so.
 ///
 /// Names are fixed in the program, never taken from outside, so the map cannot grow.
@@ -419,6 +375,16 @@ mod tests {
         assert!(ok(61_001));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         assert!(!ok(61_001));
+    }
+
+    #[test]
+    fn a_clock_may_be_doubted_for_a_while_before_a_person_is_needed() {
+        let counters = Counters::default();
+        let ok = |secs| {
+            counters.clock(|c| c.doubted_secs = secs);
+            counters.snapshot(0, 0).ok
+        };
+        assert_eq!((ok(7_200), ok(7_201), ok(0)), (true, false, true));
     }
 
     #[test]

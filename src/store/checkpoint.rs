@@ -125,6 +125,8 @@ impl Checkpoints {
         self.due = left + PAGES;
         if left <= PAGES && done.pages <= self.burst + PAGES {
             if self.pinned.take().is_some() {
+                // The file itself has not become smaller yet.
+                self.empty = false;
                 counters.writer(|w| w.pinned = None);
                 tracing::info!("no reader keeps the WAL of the database any more");
             }

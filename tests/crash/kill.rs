@@ -39,6 +39,9 @@ fn kill_rounds(rounds: u32) {
     for round in 0..rounds {
         let (hub, at) = start(dir.path());
         let loads = publish(at, round, EACH);
+        // Large transactions, too.
+        let first = 10_000_000 + round * EACH;
+        let flood = Load::flood(at, gateway(GATEWAYS), first..first + EACH);
         // Some at the very start, while the file is still recovering from the last one.
         let (after, micros) = (moments.next(3_000), moments.next(30_000));
         eventually("so many acknowledgements", || {
@@ -46,6 +49,7 @@ fn kill_rounds(rounds: u32) {
         });
         std::thread::park_timeout(Duration::from_micros(micros));
         hub.kill();
+        flood.join().unwrap();
         let acknowledged = finish(loads);
         assert!(acknowledged.len() < (GATEWAYS * EACH) as usize, "it was killed too late");
         println!(

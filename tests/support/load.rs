@@ -36,6 +36,21 @@ impl Load {
         Self { acknowledged, thread }
     }
 
+    /// Begins to publish at QoS 0, as fast as the broker takes it; nothing is acknowledged, and it ends
+    /// with its connection.
+    pub(crate) fn flood(at: SocketAddr, gateway: String, numbers: Range<u32>) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            let mut options = MqttOptions::new(&gateway, at.ip().to_string(), at.port());
+            options.set_keep_alive(Duration::from_secs(600));
+            let (client, mut connection) = Client::new(options, numbers.len().max(1));
+            for number in numbers {
+                let (topic, payload) = message(&gateway, number);
+                client.publish(topic, QoS::AtMostOnce, false, payload).unwrap();
+            }
+            while connection.iter().next().is_some_and(|event| event.is_ok()) {}
+        })
+    }
+
     /// How many were acknowledged so far.
     pub(crate) fn count(&self) -> usize {
         self.acknowledged.lock().unwrap().len()
