@@ -249,6 +249,18 @@ fn what_a_clock_that_was_ahead_has_stored_is_dated_back_and_leaves_in_its_time()
     assert_eq!((bed.count("observations"), dangling(&bed)), (1, 0));
 }
 
+#[test]
+fn a_clock_that_is_not_trusted_brings_no_time_back() {
+    let mut bed = Bed::new();
+    bed.store([advert(1, "k1", 0)]);
+    bed.finish();
+    // It may be this clock that is wrong.
+    let mut bed = judged(options(&bed.path), START_MS - 20 * DAY_MS);
+    bed.store([advert(2, "k1", -20 * DAY)]);
+    let seen = "SELECT (SELECT last_seen FROM observers) || ' ' || (SELECT last_seen FROM nodes)";
+    assert_eq!(bed.one::<String>(seen), "2026-11-23T04:24:21Z 2026-11-23T04:24:21Z");
+}
+
 /// Packets of 2 KB each.
 fn heavy(numbers: std::ops::Range<u64>, second: i64) -> impl Iterator<Item = Record> {
     numbers.map(move |n| with(packet(n, "A", second), |r| row(r).decoded_json = "x".repeat(2_000)))
