@@ -7,12 +7,14 @@
 //!         checkpoints → the connections acknowledge and close → control socket → data directory
 //! ```
 
+mod timekeeper;
 mod watch;
 
+use self::timekeeper::Timekeeper;
 use self::watch::{LOOK_EVERY, Watch, Watched};
 use crate::bridge::{self, Bridge};
 use crate::broker::{self, Broker};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
 use crate::control::{self, Instance, Server, StatsFile};
 use crate::counters::{Counters, Listening, Snapshot};
@@ -62,6 +64,7 @@ impl Pipeline {
     pub fn start(
         config: &Config,
         clock: &Clock,
+        trust: &Trust,
         counters: &Arc<Counters>,
     ) -> anyhow::Result<(Inlet, Self)> {
         let mut recorder = Recorder::new(rules(config)?);
@@ -73,14 +76,16 @@ impl Pipeline {
             sample_interval: config.sample_interval,
             retention: config.retention.clone(),
             observer_blacklist: config.filters.observer_blacklist.clone(),
+            wal_max_bytes: config.wal_max_bytes,
+            trust: trust.clone(),
         };
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(counters))?;
         let Ingest { messages, bytes } = config.ingest;
         let (inlet, outlet) = queue(Bounds { messages, bytes });
         let meter = inlet.meter();
         let ended = CancellationToken::new();
-        let (clock, counters) = (clock.clone(), Arc::clone(counters));
-        let thread = ingest::start(outlet, recorder, sink, clock, counters, ended.clone())
+        let counters = Arc::clone(counters);
+        let thread = ingest::start(outlet, recorder, sink, trust.clone(), counters, ended.clone())
             .context("cannot start the pipeline's thread")?;
         Ok((inlet, Self { meter, thread, ended, writer, _instance: instance }))
     }
@@ -190,6 +195,7 @@ pub struct Hub {
     control: Server,
     stats: Option<StatsFile>,
     watch: Watch,
+    timekeeper: Timekeeper,
 }
 
 impl Hub {
@@ -199,8 +205,10 @@ impl Hub {
     /// The first thing that cannot work, in one line; what was started before it is stopped again.
     pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::default());
-        let (inlet, pipeline) = Pipeline::start(config, &clock, &counters)?;
-        let health = health(&counters, pipeline.meter.clone(), clock.clone());
+        let trust = Trust::judge(clock.clone());
+        let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters)?;
+        let timekeeper = Timekeeper::start(trust, Arc::clone(&counters), clock.clone());
+        let health = health(&counters, pipeline.meter.clone(), clock.clone(), timekeeper.look());
         let shutdown = CancellationToken::new();
         let broker = broker::start(
             &config.broker,
@@ -242,7 +250,7 @@ impl Hub {
             counters: Arc::clone(&counters),
             clock,
         });
-        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watch })
+        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watch, timekeeper })
     }
 
     /// What listens where, with real ports.
@@ -286,7 +294,7 @@ impl Hub {
             stats.stop().await;
         }
         self.control.stop().await;
-        drop(self.watch);
+        drop((self.watch, self.timekeeper));
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         match (finished, left_over) {
             (Ok(()), 0) => Ok(()),
@@ -301,10 +309,16 @@ impl Hub {
 }
 
 /// The snapshot maker that the control socket and the page share.
-fn health(counters: &Arc<Counters>, meter: Meter, clock: Clock) -> control::server::Health {
+fn health(
+    counters: &Arc<Counters>,
+    meter: Meter,
+    clock: Clock,
+    look_at_clock: impl Fn() + Send + Sync + 'static,
+) -> control::server::Health {
     let counters = Arc::clone(counters);
     let started_at_ms = clock.now_ms();
     Arc::new(move || {
+        look_at_clock();
         let depth = meter.depth();
         counters.queue_messages.set(depth.messages as u64);
         counters.queue_bytes.set(depth.bytes as u64);

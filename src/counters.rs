@@ -3,6 +3,10 @@
 //! One [`Counters`] is made by `app` and handed to every room. `meshbox status`, the control socket
 //! and the page read the same [`Snapshot`].
 
+mod state;
+
+pub use state::{ClockState, Pinned, Reader};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +70,7 @@ macro_rules! numbers {
             sources: Mutex<BTreeMap<String, SourceState>>,
             listeners: Mutex<Vec<Listening>>,
             writer: Mutex<WriterState>,
+            clock: Mutex<ClockState>,
         }
 
         impl Counters {
@@ -170,19 +175,29 @@ impl Counters {
         lock(&self.writer).clone()
     }
 
+    /// Changes what is known of the clock.
+    pub fn clock(&self, change: impl FnOnce(&mut ClockState)) {
+        change(&mut lock(&self.clock));
+    }
+
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let (writer, sources) = (self.writer_state(), self.sources());
+        let clock = lock(&self.clock).clone();
         let away = |s: &SourceState| !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at_ms,
             now_ms,
-            ok: writer.trouble.is_none() && !sources.values().any(away),
+            ok: writer.trouble.is_none()
+                && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
+                && !clock.needs_you()
+                && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
             writer,
+            clock,
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
@@ -213,6 +228,9 @@ pub struct Snapshot {
     pub sources: BTreeMap<String, SourceState>,
     /// The one that writes the database.
     pub writer: WriterState,
+    /// Whether its own clock can be believed.
+    #[serde(default)]
+    pub clock: ClockState,
     /// Every counter and gauge by name.
     pub counters: BTreeMap<String, u64>,
     /// What was refused, ignored or skipped, by name.
@@ -271,6 +289,8 @@ pub struct WriterState {
     pub last_commit_took_ms: u64,
     /// What stops it now (disk full, database locked), in words.
     pub trouble: Option<String>,
+    /// A program that reads and keeps the write-ahead log from going into the file.
+    pub pinned: Option<Pinned>,
     /// What is being done to the file of an older CoreScope; `None` when there is nothing to do.
     pub migration: Option<MigrationState>,
 }
@@ -374,6 +394,16 @@ mod tests {
         assert!(ok(61_001));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         assert!(!ok(61_001));
+    }
+
+    #[test]
+    fn a_clock_may_be_doubted_for_a_while_before_a_person_is_needed() {
+        let counters = Counters::default();
+        let ok = |secs| {
+            counters.clock(|c| c.doubted_secs = secs);
+            counters.snapshot(0, 0).ok
+        };
+        assert_eq!((ok(7_200), ok(7_201), ok(0)), (true, false, true));
     }
 
     #[test]

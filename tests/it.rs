@@ -6,6 +6,7 @@ mod backup;
 mod bridge;
 mod config;
 mod corpus;
+mod crash;
 mod door;
 mod export;
 mod filters;

@@ -15,7 +15,7 @@ mod tables;
 use crate::support::eventually;
 
 use bytes::Bytes;
-use meshbox::clock::Clock;
+use meshbox::clock::{Clock, Trust};
 use meshbox::counters::Counters;
 use meshbox::message::{Completion, Message, Origin, OriginKind, Receipt};
 use meshbox::record::{
@@ -67,9 +67,15 @@ impl Bed {
         Self::with_options(Options { commit_interval, ..options(path) }, START_MS)
     }
 
-    /// A store with these options, whose clock stands at `now_ms`.
+    /// A store with these options, whose clock stands at `now_ms` and is trusted.
     fn with_options(options: Options, now_ms: i64) -> Self {
         let clock = Clock::by_hand(now_ms);
+        let options = Options { trust: Trust::given(clock.clone()), ..options };
+        Self::with_clock(options, clock)
+    }
+
+    /// The same, whose clock is judged.
+    fn with_clock(options: Options, clock: Clock) -> Self {
         let counters = Arc::new(Counters::default());
         let path = options.path.clone();
         let (sink, writer) = store::start(options, clock.clone(), Arc::clone(&counters)).unwrap();
@@ -121,6 +127,8 @@ fn options(path: &Path) -> Options {
         sample_interval: Duration::from_secs(300),
         retention: meshbox::config::Retention::default(),
         observer_blacklist: Vec::new(),
+        wal_max_bytes: 64 << 20,
+        trust: Trust::given(Clock::by_hand(START_MS)),
     }
 }
 

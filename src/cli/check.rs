@@ -238,6 +238,7 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "validateSignatures": config.validate_signatures,
         "ingestBufferSize": config.ingest.messages,
         "ingestBufferMB": mib(config),
+        "walMaxMB": config.wal_max_bytes / (1024 * 1024),
         "commitIntervalMs": u64::try_from(config.commit_interval.as_millis()).unwrap_or(u64::MAX),
         "nodeDays": days(config.retention.nodes),
         "observerDays": config.retention.observers.map(days),

@@ -5,7 +5,7 @@ mod database;
 
 use super::{load_config, log};
 use crate::app::Pipeline;
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::config::Retention;
 use crate::counters::Counters;
 use crate::message::{Inlet, Message, Origin, OriginKind, Receipt};
@@ -71,11 +71,9 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let mut past = past(args, &head)?;
     let mut config = load_config(args.config.as_deref())?;
     config.db_path.clone_from(&args.db);
-    if past.is_some() {
-        // What was heard long ago is old, and still to be taken in whole: the hub lets old things go
-        // when it runs on the new file.
-        config.retention = Retention::for_ever();
-    }
+    // What was heard long ago is old, and still to be taken in whole: the hub lets old things go when
+    // it runs on the file, by a clock that it has judged.
+    config.retention = Retention::for_ever();
     if let Some(name) = &args.source {
         if !config.sources.iter().any(|s| s.name == *name) {
             bail!("source {name:?} is not in the config; name one of its mqttSources");
@@ -83,7 +81,8 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     }
     let clock = Clock::system();
     let counters = Arc::new(Counters::default());
-    let (inlet, pipeline) = Pipeline::start(&config, &clock, &counters)?;
+    let (inlet, pipeline) =
+        Pipeline::start(&config, &clock, &Trust::given(clock.clone()), &counters)?;
     let feed = Feed {
         path: &args.file,
         inlet,

@@ -58,6 +58,15 @@ fn in_words(snapshot: &Snapshot) -> String {
     if let Some(migration) = &snapshot.writer.migration {
         lines.push(migration_in_words(migration, snapshot.now_ms));
     }
+    if let Some(pinned) = &snapshot.writer.pinned {
+        let since = span(i64::try_from(pinned.for_secs).unwrap_or(i64::MAX).saturating_mul(1000));
+        let limit = pinned.limit_bytes >> 20;
+        lines.push(format!("log        {pinned}, for {since}; walMaxMB is {limit}"));
+    }
+    if let Some(doubt) = &snapshot.clock.doubt {
+        let waits = "nothing is let go for its age until then";
+        lines.push(format!("clock      not trusted: {doubt}; {waits}"));
+    }
     let count = |name: &str| snapshot.counters.get(name).copied().unwrap_or_default();
     lines.push(format!(
         "queue      {} messages, {} bytes received and not yet committed",
@@ -140,7 +149,7 @@ fn span(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::Counters;
+    use crate::counters::{Counters, Pinned, Reader};
 
     #[test]
     fn trouble_and_reasons_are_told_in_words() {
@@ -170,6 +179,35 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn a_reader_that_keeps_the_log_and_a_clock_that_is_not_trusted_are_told() {
+        let counters = Counters::default();
+        let reader = |pid, command: &str| Reader { pid, command: command.into() };
+        let mut pinned = Pinned { wal_bytes: 80 << 20, limit_bytes: 64 << 20, ..Pinned::default() };
+        pinned.for_secs = 125;
+        counters.writer(|w| w.pinned = Some(pinned.clone()));
+        counters.clock(|c| c.doubt = Some("it is 5 s behind what was last stored".into()));
+        let told = || in_words(&counters.snapshot(0, 90_000));
+        let text = told();
+        for part in [
+            "something needs you",
+            "log        another program reads and keeps 80 MB in the write-ahead log, for 2 min 5 s; \
+             walMaxMB is 64\n",
+            "clock      not trusted: it is 5 s behind what was last stored; nothing is let go",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+        pinned.readers = vec![reader(7, "sqlite3"), reader(9, "corescope")];
+        pinned.wal_bytes = 20 << 20;
+        counters.writer(|w| w.pinned = Some(pinned));
+        let text = told();
+        assert!(
+            text.contains("sqlite3 (pid 7), corescope (pid 9) reads and keeps 20 MB"),
+            "{text}"
+        );
+        assert!(text.contains("all is well"), "below the limit nobody has to come:\n{text}");
     }
 
     #[test]

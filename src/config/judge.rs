@@ -28,6 +28,9 @@ const INGEST_BUFFER_MB: i64 = 16;
 /// Milliseconds; one commit a second is what a slow SD card bears for years.
 const COMMIT_INTERVAL_MS: i64 = 1_000;
 
+/// MiB that the write-ahead log may have in a burst; at 16 it is copied at everyday traffic anyway.
+const WAL_MAX_MB: i64 = 64;
+
 /// Seconds, CoreScope's default; also how often most observers tell.
 const SAMPLE_INTERVAL_SEC: i64 = 300;
 
@@ -76,6 +79,7 @@ impl Judge<'_> {
             COMMIT_INTERVAL_MS,
             1..=60_000,
         )?;
+        let wal_max_mib = self.whole("walMaxMB", file.wal_max_mb, WAL_MAX_MB, 16..=16_384)?;
         Ok(Config {
             origin: written.origin.clone(),
             db_path: self.db_path(),
@@ -87,6 +91,7 @@ impl Judge<'_> {
             filters,
             ingest,
             commit_interval: Duration::from_millis(interval.unsigned_abs()),
+            wal_max_bytes: wal_max_mib.unsigned_abs().saturating_mul(1024 * 1024),
             sample_interval: self.sample_interval()?,
             retention,
             stats_file: self.stats_file(),

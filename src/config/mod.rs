@@ -81,6 +81,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// How long a record waits for company before its batch is committed.
     pub commit_interval: Duration,
+    /// Bytes that the write-ahead log may have in a burst (`walMaxMB`).
+    pub wal_max_bytes: u64,
     /// One sample of an observer's metrics is kept in so long.
     pub sample_interval: Duration,
     /// How long things are kept.

@@ -44,10 +44,7 @@ fn web(judge: &mut Judge<'_>) -> Result<(), Error> {
 fn settings(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
     let coverage = file.client_rx_coverage.as_ref().is_some_and(|it| on(it.enabled));
-    let asked = [
-        ("walMaxMB", file.wal_max_mb.is_some(), "the built-in limit holds"),
-        ("clientRxCoverage", coverage, "no coverage reports are taken"),
-    ];
+    let asked = [("clientRxCoverage", coverage, "no coverage reports are taken")];
     note(judge, &asked);
 }
 

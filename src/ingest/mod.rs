@@ -12,7 +12,7 @@
 mod panicked;
 mod show;
 
-use crate::clock::Clock;
+use crate::clock::Trust;
 use crate::counters::Counters;
 use crate::message::{Message, Outcome, Outlet};
 use crate::record::{Recorder, Unrecorded};
@@ -40,13 +40,16 @@ pub fn start(
     outlet: Outlet,
     mut recorder: Recorder,
     sink: Sink,
-    clock: Clock,
+    trust: Trust,
     counters: Arc<Counters>,
     ended: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
     let mut counted = 0;
     let mismatches = Arc::clone(&counters);
-    let record = move |message| {
+    let judge = trust.clone();
+    let record = move |mut message: Message| {
+        recorder.doubt_clock(judge.now_ms().is_err());
+        message.received_at_ms = judge.arrival_ms(message.received_at_ms);
         let record = recorder.record(message);
         let so_far = recorder.origin_id_mismatches();
         mismatches.origin_id_mismatches.add(so_far.saturating_sub(counted));
@@ -54,7 +57,7 @@ pub fn start(
         record
     };
     let put = move |record| sink.put(record);
-    let ingest = Ingest { make: record, put, say, clock, counters, panicked: Panicked::default() };
+    let ingest = Ingest { make: record, put, say, trust, counters, panicked: Panicked::default() };
     let ending = ended.drop_guard();
     std::thread::Builder::new().name("ingest".into()).spawn(move || {
         let _ending = ending;
@@ -74,7 +77,7 @@ struct Ingest<Make, Put, Say> {
     make: Make,
     put: Put,
     say: Say,
-    clock: Clock,
+    trust: Trust,
     counters: Arc<Counters>,
     panicked: Panicked,
 }
@@ -141,7 +144,7 @@ where
     fn end(&mut self, unrecorded: Unrecorded) {
         let Unrecorded { message, reason, detail, noise } = unrecorded;
         if noise {
-            self.counters.reasons.note(reason, self.clock.now_ms());
+            self.counters.reasons.note(reason, self.trust.said_ms());
             message.receipt.complete(Outcome::Stored);
         } else {
             self.refuse(*message, reason, &detail);
@@ -158,7 +161,7 @@ where
 
     /// Counts a reason, and says so if the log has not spoken of it for a minute.
     fn note(&mut self, level: Level, reason: &'static str, what: impl FnOnce() -> String) {
-        if let Some(times) = self.counters.reasons.note(reason, self.clock.now_ms()) {
+        if let Some(times) = self.counters.reasons.note(reason, self.trust.said_ms()) {
             let line = format!("{} ({reason}, {times} since the last such line)", what());
             (self.say)(level, &line);
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::clock::Clock;
 use crate::message::queue::{Bounds, queue};
 use crate::message::{Completion, Origin, OriginKind, Receipt};
 
@@ -79,8 +80,9 @@ impl Bench {
             Ok(())
         };
         let say = move |level, line: &str| log.lock().unwrap().push(format!("{level} {line}"));
-        let (clock, counters) = (self.clock.clone(), Arc::clone(&self.counters));
-        Ingest { make, put, say, clock, counters, panicked: Panicked::default() }
+        let trust = Trust::given(self.clock.clone());
+        let counters = Arc::clone(&self.counters);
+        Ingest { make, put, say, trust, counters, panicked: Panicked::default() }
     }
 
     fn count(&self, reason: &str) -> u64 {
@@ -144,9 +146,9 @@ fn a_message_that_panics_fails_first_and_is_refused_when_it_is_sent_again() {
 #[test]
 fn after_the_writer_has_ended_receipts_fail_and_the_loop_goes_on() {
     let mut bench = Bench::new();
-    let Ingest { make, say, clock, counters, panicked, .. } = bench.ingest(make);
+    let Ingest { make, say, trust, counters, panicked, .. } = bench.ingest(make);
     let put = |message: Message| Err(Box::new(message));
-    let mut ingest = Ingest { make, put, say, clock, counters, panicked };
+    let mut ingest = Ingest { make, put, say, trust, counters, panicked };
     for payload in ["a", "bad", "b"] {
         ingest.take(bench.door.message(payload));
     }

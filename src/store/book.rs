@@ -127,9 +127,10 @@ impl<'c> Book<'c> {
         }
     }
 
-    /// Writes the sums of everything since the last call.
-    pub(super) fn settle(&mut self, now_ms: i64) -> Result<(), Fault> {
-        self.tally.write(&mut self.sql, now_ms, &mut self.counts)?;
+    /// Writes the sums of everything since the last call. Times of before that are later than
+    /// `latest_ms` are brought back to it.
+    pub(super) fn settle(&mut self, latest_ms: i64) -> Result<(), Fault> {
+        self.tally.write(&mut self.sql, latest_ms, &mut self.counts)?;
         self.tally.clear();
         Ok(())
     }

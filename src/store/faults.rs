@@ -85,6 +85,8 @@ pub(super) fn options(dir: &Path) -> Options {
         sample_interval: Duration::from_secs(300),
         retention: crate::config::Retention::default(),
         observer_blacklist: Vec::new(),
+        wal_max_bytes: 64 << 20,
+        trust: crate::clock::Trust::given(Clock::by_hand(0)),
     }
 }
 

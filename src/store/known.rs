@@ -1,12 +1,21 @@
-//! Nodes that the file knows: read once at the start, by a connection that cannot write.
+//! What the file knows, read once at the start.
 
 use super::open::BUSY;
 
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 
+/// When an observer or a node was last heard, in milliseconds since the Unix epoch; by index.
+/// `None` without any, or where the file does not tell now.
+pub(super) fn newest_ms(conn: &Connection) -> Option<i64> {
+    let newest = "SELECT MAX(unixepoch(seen)) FROM
+        (SELECT MAX(last_seen) AS seen FROM observers UNION ALL SELECT MAX(last_seen) FROM nodes)";
+    let seconds = conn.query_row(newest, [], |row| row.get::<_, Option<i64>>(0));
+    seconds.ok().flatten().map(|seconds| seconds.saturating_mul(1_000))
+}
+
 /// The public keys of the nodes that were heard last, the last one last; at most `most` of them, by
-/// the index on `last_seen`. A file that is not there knows nobody.
+/// the index on `last_seen` and a connection that cannot write. A file that is not there knows nobody.
 ///
 /// # Errors
 /// SQLite's own, such as a file that another program holds or that has no such table. Nothing is

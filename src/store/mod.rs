@@ -30,6 +30,7 @@ mod neighbours;
 mod open;
 mod packet;
 mod past;
+mod pin;
 mod read_only;
 mod recent;
 mod report;
@@ -51,7 +52,7 @@ pub use open::OpenError;
 pub use past::{Past, PastObservation, PastObserver};
 pub use shared::Pulse;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::config::Retention;
 use crate::counters::Counters;
 use crate::record::Record;
@@ -76,6 +77,10 @@ pub struct Options {
     pub retention: Retention,
     /// Observers of which nothing is taken: marked inactive at the start, whatever the case.
     pub observer_blacklist: Vec<String>,
+    /// Bytes that the WAL may have in a burst before it goes into the file.
+    pub wal_max_bytes: u64,
+    /// Whether the clock can be believed when things are let go for their age.
+    pub trust: Trust,
 }
 
 /// Where the pipeline puts its records. Clones share one writer, which drains and ends when the
@@ -129,6 +134,9 @@ pub fn start(
         Err(error) => tracing::warn!(
             "blacklisted observers are not marked inactive before the next start: {error}"
         ),
+    }
+    if let Some(newest_ms) = known::newest_ms(&opened.conn) {
+        options.trust.stored(newest_ms);
     }
     if options.retention.vacuum_on_startup {
         vacuum(&opened.conn, &options.path);

@@ -41,7 +41,7 @@ impl Naive {
         &self,
         sql: &mut Statements<'_>,
         rowid: i64,
-        now: &str,
+        latest: &str,
     ) -> Result<(), Fault> {
         let Self { skew_seconds, count, span, anew } = *self;
         let since = stamp::iso(span.first_ms.saturating_sub(DAY_MS));
@@ -53,7 +53,7 @@ impl Naive {
             anew,
             since,
             last,
-            now
+            latest
         ])?;
         Ok(())
     }

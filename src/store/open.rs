@@ -6,6 +6,7 @@ use super::statements::Statements;
 use super::upgrade;
 
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -41,6 +42,12 @@ pub enum OpenError {
     /// The file or its directory cannot be written.
     #[error("{} is read-only; give this user write access to it and its directory", .path.display())]
     ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no room for it, or for the files that SQLite keeps beside it.
+    #[error("the disk of {} is full; make room, or set dbPath", .path.display())]
+    Full {
         /// The file.
         path: PathBuf,
     },
@@ -264,7 +271,11 @@ pub(super) fn has_index(conn: &Connection, name: &str) -> rusqlite::Result<bool>
 
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
+    let extended = error.sqlite_error().map(|e| e.extended_code);
     match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => OpenError::Full { path },
+        // It may be any trouble with the file `-shm`; a full disk is the usual one.
+        _ if extended == Some(SQLITE_IOERR_SHMSIZE) => OpenError::Full { path },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked { path },
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },

@@ -30,7 +30,8 @@ impl Scribe<'_> {
     }
 
     fn salvage_one(&mut self, n: usize) -> Result<Salvaged, Fault> {
-        let (book, now_ms) = (&mut self.book, self.clock.now_ms());
+        let latest_ms = self.latest_ms();
+        let book = &mut self.book;
         let Some(record) = self.batch.records().get(n) else { return Ok(Salvaged::Next) };
         if let Some(reason) = self.batch.refused(n) {
             book.refuse(&record.message, reason).map_err(|e| as_trouble(&e))?;
@@ -38,7 +39,7 @@ impl Scribe<'_> {
         }
         let before = book.counts;
         book.run("SAVEPOINT record")?;
-        let done = guarded(|| book.write(record).and_then(|()| book.settle(now_ms)));
+        let done = guarded(|| book.write(record).and_then(|()| book.settle(latest_ms)));
         let reason = match done {
             Ok(()) => {
                 book.run("RELEASE record")?;

@@ -15,6 +15,9 @@ pub(super) fn blank(at_ms: i64) -> String {
     text
 }
 
+/// December 9999, in milliseconds: later than any time of a record, and one that [`iso`] can tell.
+pub(super) const LAST_MS: i64 = 253_399_622_400_000;
+
 /// Seconds: `observations.timestamp`, `transmissions.last_seen`.
 pub(super) fn epoch(at_ms: i64) -> i64 {
     at_ms.div_euclid(1_000)
@@ -70,6 +73,7 @@ mod tests {
     #[test]
     fn times_before_the_epoch_and_beyond_every_calendar_do_not_panic() {
         assert_eq!(iso(-1), "1969-12-31T23:59:59Z");
+        assert_eq!(iso(LAST_MS), "9999-12-01T00:00:00Z");
         assert_eq!(iso(i64::MAX), "1970-01-01T00:00:00Z");
         assert_eq!(blank(i64::MIN), "1970-01-01 00:00:00");
     }

@@ -29,7 +29,7 @@ statements! {
     /// Its counts and times follow in the same transaction, with `update_observer`.
     insert_observer:
         "INSERT INTO observers (id, last_seen, first_seen, packet_count) VALUES (?1, ?2, ?2, 0)",
-    // A time in the future (a clock that was ahead) is first brought back to now, ?4: without
+    // A time in the future (a clock that was ahead) is first brought back to the latest, ?4: without
     // that the observer would look alive until then (CoreScope #1465).
     update_observer:
         "UPDATE observers SET

@@ -206,18 +206,18 @@ impl Tally {
     pub(super) fn write(
         &self,
         sql: &mut Statements<'_>,
-        now_ms: i64,
+        latest_ms: i64,
         counts: &mut Counts,
     ) -> Result<(), Fault> {
-        let now = stamp::iso(now_ms);
+        let latest = stamp::iso(latest_ms);
         for (rowid, observer) in &self.observers {
-            write_observer(sql, *rowid, observer, &now, counts)?;
+            write_observer(sql, *rowid, observer, &latest, counts)?;
         }
         for (id, origins) in &self.strangers {
             write_origins(sql, id, origins)?;
         }
         for node in self.nodes.values() {
-            write_node(sql, node, &now)?;
+            write_node(sql, node, &latest)?;
             counts.node_upserts += 1;
         }
         for (id, span) in &self.heard {
@@ -260,12 +260,12 @@ fn write_observer(
     sql: &mut Statements<'_>,
     rowid: i64,
     o: &ObserverTally,
-    now: &str,
+    latest: &str,
     counts: &mut Counts,
 ) -> Result<(), Fault> {
     if o.count > 0 || o.name.is_some() || o.iata.is_some() {
         let (seen, packet) = (o.seen_ms.map(stamp::iso), o.packet_ms.map(stamp::iso));
-        let values = params![rowid, o.count, seen, now, packet, o.name, o.iata];
+        let values = params![rowid, o.count, seen, latest, packet, o.name, o.iata];
         sql.update_observer.execute(values)?;
         counts.observer_upserts += 1;
     }
@@ -298,7 +298,7 @@ fn write_observer(
         ])?;
     }
     if let Some(naive) = &o.naive {
-        naive.write(sql, rowid, now)?;
+        naive.write(sql, rowid, latest)?;
     }
     write_origins(sql, &o.id, &o.origins)
 }
@@ -312,7 +312,7 @@ fn write_origins(sql: &mut Statements<'_>, id: &str, origins: &Origins) -> Resul
     Ok(())
 }
 
-fn write_node(sql: &mut Statements<'_>, node: &NodeTally, now: &str) -> Result<(), Fault> {
+fn write_node(sql: &mut Statements<'_>, node: &NodeTally, latest: &str) -> Result<(), Fault> {
     let row = &node.row;
     let filled = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
     let scope = filled(&row.default_scope);
@@ -328,7 +328,7 @@ fn write_node(sql: &mut Statements<'_>, node: &NodeTally, now: &str) -> Result<(
         row.battery_mv,
         row.temperature_c,
         scope,
-        now,
+        latest,
         row.foreign,
     ])?;
     if scope.is_some() {

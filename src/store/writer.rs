@@ -11,9 +11,10 @@ use super::fault::Fault;
 use super::migrate::{self, Migration};
 use super::open::Opened;
 use super::retention::Retention;
+use super::stamp;
 use super::whereabouts::Whereabouts;
 use super::{Options, Shared};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::counters::Counters;
 use crate::record::Record;
 
@@ -71,6 +72,7 @@ pub(super) struct Scribe<'c> {
     checkpoints: Checkpoints,
     retention: Retention,
     migration: Migration,
+    trust: Trust,
     /// Since when nothing came; and whether the memory of the last burst was given back.
     pub(super) idle_since: Instant,
     pub(super) tidy: bool,
@@ -118,7 +120,6 @@ impl<'c> Scribe<'c> {
         counters: Arc<Counters>,
         shared: Arc<Shared>,
     ) -> Self {
-        let retention = Retention::new(options.retention.clone(), conn, clock.now_ms());
         Self {
             book,
             batch: Batch::default(),
@@ -130,9 +131,10 @@ impl<'c> Scribe<'c> {
             commit_interval: options.commit_interval,
             cap: CAP,
             whereabouts: Whereabouts::of(&options.path),
-            checkpoints: Checkpoints::default(),
-            retention,
+            checkpoints: Checkpoints::new(&options.path, options.wal_max_bytes),
+            retention: Retention::new(options.retention.clone()),
             migration,
+            trust: options.trust.clone(),
             idle_since: Instant::now(),
             tidy: true,
             last_said: None,
@@ -285,13 +287,18 @@ impl<'c> Scribe<'c> {
 
     pub(super) fn settle_and_commit(&mut self) -> Result<(), Fault> {
         let started = Instant::now();
-        self.book.settle(self.clock.now_ms())?;
+        self.book.settle(self.latest_ms())?;
         self.whereabouts.check()?;
         self.shared.allow(LONG_STEP);
         self.book.commit()?;
         self.shared.beat();
         self.commit_took = started.elapsed();
         Ok(())
+    }
+
+    /// What is later than this is from the future; nothing is while nobody knows what time it is.
+    pub(super) fn latest_ms(&self) -> i64 {
+        self.trust.now_ms().unwrap_or(stamp::LAST_MS)
     }
 
     fn write_from(&mut self, first: usize) -> Result<(), Fault> {
@@ -310,7 +317,7 @@ impl<'c> Scribe<'c> {
         let burst = self.cap > CAP;
         self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
-        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
+        self.retention.turn(&mut self.book, &self.trust, &self.counters);
     }
 
     fn idle(&mut self) {
@@ -324,8 +331,8 @@ impl<'c> Scribe<'c> {
         if self.migrate() {
             self.checkpoints.after_commit(self.conn, false, &self.counters);
         }
-        self.retention.turn(&mut self.book, self.clock.now_ms(), &self.counters);
-        self.checkpoints.idle(self.conn, self.idle_since.elapsed(), &self.counters);
+        self.retention.turn(&mut self.book, &self.trust, &self.counters);
+        self.checkpoints.idle(self.conn, self.idle_since, &self.counters);
     }
 
     /// A turn of what an older file needs; whether something was done.

@@ -179,27 +179,86 @@ fn metrics_dropped_packets_reports_and_neighbours_go_by_their_own_times() {
     assert_eq!(bed.one::<String>(all), "young young,younger young young");
 }
 
+/// A store whose clock is judged.
+fn judged(options: Options, now_ms: i64) -> Bed {
+    let clock = Clock::by_hand(now_ms);
+    Bed::with_clock(Options { trust: Trust::judge(clock.clone()), ..options }, clock)
+}
+
+const TEN_YEARS_MS: i64 = 3_650 * DAY_MS;
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
 #[test]
 fn a_clock_that_jumps_ten_years_ahead_makes_nothing_old() {
     let mut bed = Bed::new();
     bed.finish();
     let mut month = month_of(&bed.path);
     month.retention.observers = Some(days(14));
-    let mut bed = Bed::with_options(month.clone(), START_MS);
+    let mut bed = judged(month.clone(), START_MS);
     bed.store([advert(1, "k1", -DAY), packet(2, "OBS", -28 * DAY)]);
+    bed.clock.run(TEN_MINUTES);
     let there = |bed: &Bed| {
         assert_eq!((bed.count("nodes"), bed.count("observations"), inactive(bed).len()), (1, 2, 0));
     };
-    look(&bed, START_MS + 3_650 * DAY * 1_000);
+    look(&bed, START_MS + TEN_YEARS_MS);
     there(&bed);
-    // Set right, it is believed again.
-    look(&bed, START_MS + HOUR_MS);
+    // Nor while it stays there for hours.
+    let rounds = bed.counters.retention_rounds.get();
+    bed.clock.run(Duration::from_secs(5 * 3_600));
+    eventually("a round", || (bed.counters.retention_rounds.get() > rounds).then_some(()));
+    there(&bed);
     bed.finish();
-    there(&bed);
     // Nor does a start with such a clock.
-    let again = Bed::with_options(month, START_MS + 3_650 * DAY * 1_000);
+    let again = judged(month, START_MS + TEN_YEARS_MS);
     eventually("a round is over", || (again.counters.retention_rounds.get() > 0).then_some(()));
+    again.clock.run(TEN_MINUTES);
+    look(&again, again.clock.now_ms() + 2 * HOUR_MS);
     there(&again);
+}
+
+#[test]
+fn what_a_clock_that_was_ahead_has_stored_is_dated_back_and_leaves_in_its_time() {
+    let mut bed = Bed::new();
+    bed.finish();
+    let mut bed = judged(month_of(&bed.path), START_MS);
+    // Ten years ahead for a while: a new packet, one that was known, a node, a status.
+    let later = 10 * 365 * DAY;
+    bed.store([packet(1, "A", 0), packet(2, "A", 0)]);
+    bed.store([advert(3, "k1", later), packet(1, "A", later), packet(2, "B", later)]);
+    bed.store([with(status("A", later, Activity::Status), |r| about(r).battery_mv = Some(3_700))]);
+    let ahead = "SELECT
+        (SELECT COUNT(*) FROM transmissions WHERE first_seen > '2030') * 1000000 +
+        (SELECT COUNT(*) FROM observations WHERE timestamp > unixepoch('2030-01-01')) * 10000 +
+        (SELECT COUNT(*) FROM nodes WHERE last_seen > '2030') * 1000 +
+        (SELECT COUNT(*) FROM observers WHERE last_seen > '2030') * 100 +
+        (SELECT COUNT(*) FROM meshbox_origins WHERE last_seen > '2030') * 10 +
+        (SELECT COUNT(*) FROM observer_metrics WHERE timestamp > '2030')";
+    assert_eq!(bed.one::<i64>(ahead), 1_021_331);
+    // Right again and trusted.
+    bed.clock.run(TEN_MINUTES);
+    eventually("it is dated back", || (bed.one::<i64>(ahead) == 0).then_some(()));
+    assert_eq!((bed.count("observations"), dangling(&bed)), (4, 0));
+    // What came meanwhile has come now.
+    let seen: String = bed.one("SELECT last_seen FROM nodes");
+    assert_eq!(seen, "2026-11-23T04:34:21Z");
+    // A packet that was known is not held to have been heard in ten years.
+    bed.store([packet(9, "A", 40 * DAY)]);
+    bed.clock.run(Duration::from_secs(40 * 86_400));
+    eventually("the old ones have left", || (bed.count("transmissions") == 1).then_some(()));
+    assert_eq!((bed.count("observations"), dangling(&bed)), (1, 0));
+}
+
+#[test]
+fn a_clock_that_is_not_trusted_brings_no_time_back() {
+    let mut bed = Bed::new();
+    bed.store([advert(1, "k1", 0)]);
+    bed.finish();
+    // It may be this clock that is wrong.
+    let mut bed = judged(options(&bed.path), START_MS - 20 * DAY_MS);
+    bed.store([advert(2, "k1", -20 * DAY)]);
+    let seen = "SELECT (SELECT last_seen FROM observers) || ' ' || (SELECT last_seen FROM nodes)";
+    assert_eq!(bed.one::<String>(seen), "2026-11-23T04:24:21Z 2026-11-23T04:24:21Z");
 }
 
 /// Packets of 2 KB each.
@@ -239,6 +298,64 @@ fn beyond_the_size_the_oldest_packets_go() {
     let new = "SELECT COUNT(*) FROM transmissions WHERE hash >= '00000000000007d0'";
     // The very first one was as old as the old ones.
     assert_eq!((bed.one::<i64>(new), dangling(&bed)), (100, 0));
+}
+
+/// A store of at most 2 MiB.
+fn small() -> Bed {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(&dir.path().join("meshcore.db"));
+    options.retention.max_db_bytes = Some(2 << 20);
+    let mut bed = Bed::with_options(options, START_MS);
+    bed._dir = Some(dir);
+    bed
+}
+
+#[test]
+fn beyond_the_size_dropped_packets_go_before_packets() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 0));
+    let forged = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1900)
+        INSERT INTO dropped_packets (raw_hex, reason, dropped_at)
+        SELECT hex(zeroblob(500)), 'invalid signature', '2026-11-23 04:24:21' FROM n";
+    bed.other().execute_batch(forged).unwrap();
+    look(&bed, START_MS + 2 * HOUR_MS);
+    let left = bed.count("dropped_packets");
+    assert!((1..1_900).contains(&left), "{left}");
+    assert_eq!(bed.count("transmissions"), 100);
+}
+
+#[test]
+fn beyond_the_size_no_packet_goes_for_what_another_table_takes() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 0));
+    bed.other()
+        .execute_batch(
+            "CREATE TABLE somebody_elses (blob);
+             INSERT INTO somebody_elses VALUES (zeroblob(1500000)), (zeroblob(1500000))",
+        )
+        .unwrap();
+    look(&bed, START_MS + 2 * HOUR_MS);
+    assert_eq!((bed.count("transmissions"), bed.counters.write_errors.get()), (100, 0));
+    // As soon as it is packets again.
+    bed.other().execute_batch("DROP TABLE somebody_elses").unwrap();
+    bed.store(heavy(100..1_000, 0));
+    look(&bed, START_MS + 3 * HOUR_MS);
+    assert!(bed.count("transmissions") < 900);
+    // Those that came first.
+    assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM transmissions WHERE id < 100"), 0);
+}
+
+#[test]
+fn by_size_the_first_to_come_go_first_whatever_the_clock_said() {
+    let mut bed = small();
+    look(&bed, START_MS + HOUR_MS);
+    bed.store(heavy(0..100, 3_650 * DAY));
+    bed.store(heavy(100..1_000, -3_650 * DAY));
+    look(&bed, START_MS + 2 * HOUR_MS);
+    assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM transmissions WHERE id <= 100"), 0);
+    assert!(bed.count("transmissions") > 200);
 }
 
 #[test]

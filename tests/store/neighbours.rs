@@ -1,6 +1,7 @@
 //! Another program reads, prunes and writes the same file meanwhile.
 
 use super::*;
+use crate::support::other::Other;
 
 #[test]
 fn what_another_program_deleted_is_stored_anew() {
@@ -71,45 +72,53 @@ fn rows_that_no_program_of_ours_would_write_do_not_hurt() {
     assert_eq!(a, r#"[1,"2026-11-23T04:24:21Z"]"#);
 }
 
+/// What another program does over and over: deletes a seventh of the packets, noting them, and inserts
+/// some that the hub has heard or is about to hear.
+const PRUNE: &str = "BEGIN IMMEDIATE;
+    INSERT INTO pruned SELECT hash, path_json, observer_idx FROM observations o
+      JOIN transmissions t ON t.id = transmission_id WHERE t.id % 7 = 0;
+    DELETE FROM observations WHERE transmission_id % 7 = 0;
+    DELETE FROM transmissions WHERE id % 7 = 0;
+    INSERT INTO transmissions (raw_hex, hash, first_seen)
+      SELECT '', format('%016x', abs(random()) % 12000), 'x' FROM json_each('[1,2,3,4,5,6,7,8]')
+      WHERE true ON CONFLICT DO NOTHING;
+    INSERT INTO turns VALUES (1);
+    COMMIT";
+
 #[test]
-fn pruning_and_inserting_during_a_burst_loses_and_doubles_nothing() {
+fn a_process_that_prunes_and_inserts_during_a_burst_loses_and_doubles_nothing() {
     let mut bed = Bed::new();
-    let other = bed.other();
-    other.execute_batch("CREATE TABLE pruned (hash TEXT, path TEXT, observer INTEGER)").unwrap();
-    for round in 0..30_u64 {
+    let tables = "CREATE TABLE pruned (hash TEXT, path TEXT, observer INTEGER);
+        CREATE TABLE turns (one)";
+    bed.other().execute_batch(tables).unwrap();
+    let other = Other::repeats(&bed.path, PRUNE);
+    let rounds = 300_u64;
+    let numbers = |round: u64| (0..40).map(move |n| (round + n % 3) * 40 + n);
+    for round in 0..rounds {
         // Forty packets a round, each of them heard in three rounds.
-        bed.put((0..40).map(|n| packet((round + n % 3) * 40 + n, "A", 0)));
-        bed.put((0..40).map(|n| packet((round + n % 3) * 40 + n, "B", 0)));
-        other
-            .execute_batch(
-                "BEGIN IMMEDIATE;
-                 INSERT INTO pruned SELECT hash, path_json, observer_idx FROM observations o
-                   JOIN transmissions t ON t.id = transmission_id WHERE t.id % 7 = 0;
-                 DELETE FROM observations WHERE transmission_id % 7 = 0;
-                 DELETE FROM transmissions WHERE id % 7 = 0;
-                 COMMIT",
-            )
-            .unwrap();
-        let foreign = format!("{:016x}", (round + 1) * 40 + 1);
-        other
-            .execute(
-                "INSERT INTO transmissions (raw_hex, hash, first_seen) VALUES ('', ?1, 'x')
-                 ON CONFLICT DO NOTHING",
-                [foreign],
-            )
-            .unwrap();
+        bed.put(numbers(round).map(|n| packet(n, "A", 0)));
+        bed.put(numbers(round).map(|n| packet(n, "B", 0)));
+        // Often enough that the two take turns.
+        if round % 10 == 0 {
+            let (before, turns) = (bed.put, bed.count("turns"));
+            eventually("both have written", || {
+                let written = bed.counters.records_committed.get() + 800 > before;
+                (written && bed.count("turns") > turns).then_some(())
+            });
+        }
     }
+    other.let_go();
     bed.finish();
     // Each observation is in the table, or was pruned from it, at least once; none is in it twice.
-    let sent: std::collections::BTreeSet<String> = (0..30_u64)
-        .flat_map(|round| (0..40).map(move |n| format!("{:016x}", (round + n % 3) * 40 + n)))
-        .collect();
-    for by in 1..=2 {
+    let sent: std::collections::BTreeSet<String> =
+        (0..rounds).flat_map(numbers).map(|n| format!("{n:016x}")).collect();
+    for by in ["A", "B"] {
         let found: String = bed.one(&format!(
             "SELECT json_group_array(DISTINCT hash) FROM (
-               SELECT hash FROM observations JOIN transmissions t ON t.id = transmission_id
-                 WHERE observer_idx = {by}
-               UNION ALL SELECT hash FROM pruned WHERE observer = {by})"
+               SELECT hash, observer_idx FROM observations
+                 JOIN transmissions t ON t.id = transmission_id
+               UNION ALL SELECT hash, observer FROM pruned)
+             WHERE observer_idx = (SELECT rowid FROM observers WHERE id = '{by}')"
         ));
         let found: std::collections::BTreeSet<String> = serde_json::from_str(&found).unwrap();
         assert_eq!(found, sent, "observer {by}");
@@ -118,10 +127,13 @@ fn pruning_and_inserting_during_a_burst_loses_and_doubles_nothing() {
         "SELECT COUNT(*) FROM (SELECT 1 FROM observations
          GROUP BY transmission_id, observer_idx HAVING COUNT(*) > 1)",
     );
+    let (turns, pruned) = (bed.count("turns"), bed.count("pruned"));
+    assert!(turns >= 30 && pruned > 100, "{turns} turns, {pruned} pruned");
     assert_eq!(doubled, 0);
     assert_eq!(bed.one::<i64>("SELECT COUNT(*) FROM pragma_foreign_key_check"), 0);
     assert_eq!(bed.counters.records_refused.get(), 0);
-    assert_eq!(bed.one::<i64>("SELECT packet_count FROM observers WHERE id = 'A'"), 30 * 40);
+    let heard = bed.one::<i64>("SELECT packet_count FROM observers WHERE id = 'A'");
+    assert_eq!(heard, i64::try_from(rounds * 40).unwrap());
 }
 
 #[test]

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses what it needs")]
 
 pub(crate) mod database;
+pub(crate) mod load;
+pub(crate) mod other;
 pub(crate) mod packets;
 pub(crate) mod process;
 

@@ -310,9 +310,22 @@ fn the_sample_interval_is_five_minutes_unless_another_is_set() {
 }
 
 #[test]
+fn the_write_ahead_log_has_bounds_in_mib() {
+    assert_eq!(toml("").unwrap().wal_max_bytes, 64 << 20);
+    let config = toml("walMaxMB = 128").unwrap();
+    assert_eq!(config.wal_max_bytes, 128 << 20);
+    assert!(!config.notes.iter().any(|note| note.contains("wal")), "{:?}", config.notes);
+    for (mib, word) in [("0", "small"), ("15", "small"), ("-64", "small"), ("16385", "large")] {
+        let refused = toml(&format!("walMaxMB = {mib}")).unwrap_err().to_string();
+        let expected = format!("broker.toml:1: walMaxMB: {mib} is too {word}; use 16 to 16384");
+        assert!(refused.contains(&expected), "{refused}");
+    }
+}
+
+#[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
-        "nodeBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
+        "nodeBlacklist = ['x']\nhiddenNamePrefixes = ['x']\nnodeKeys = []\n[broker]\nstrict = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
          [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
@@ -321,8 +334,8 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     assert_eq!(
         config.notes,
         [
-            "walMaxMB: not built yet, the built-in limit holds",
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
+            "hiddenNamePrefixes: not built yet, nothing is hidden",
             "broker.strict: not built yet, a forbidden publish is counted and ignored",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]

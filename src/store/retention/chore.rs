@@ -3,7 +3,7 @@
 use super::super::book::Book;
 use super::super::fault::Fault;
 use super::super::stamp;
-use super::{SLICE, before, packets, room};
+use super::{SLICE, before, future, packets, room};
 use crate::config::Retention;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -11,6 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 /// One kind of thing that is let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Chore {
+    /// What a clock that was ahead has dated into the future is dated now.
+    Future,
     /// They move to `inactive_nodes`.
     Nodes,
     /// They are marked inactive, and their metrics go (CoreScope #764).
@@ -27,6 +29,7 @@ pub(super) enum Chore {
 
 /// In this order.
 pub(super) const CHORES: &[Chore] = &[
+    Chore::Future,
     Chore::Nodes,
     Chore::Observers,
     Chore::Metrics,
@@ -41,6 +44,7 @@ impl Chore {
     /// What it does, for the log.
     pub(super) fn words(self) -> &'static str {
         match self {
+            Self::Future => "dating back what a clock that was ahead has dated into the future",
             Self::Nodes => "moving old nodes to inactive_nodes",
             Self::Observers => "marking silent observers inactive and deleting their metrics",
             Self::Metrics => "deleting old metrics",
@@ -48,7 +52,7 @@ impl Chore {
             Self::Receptions => "deleting old coverage reports",
             Self::Edges => "deleting old neighbours",
             Self::Packets => "deleting old packets and observations",
-            Self::Size => "deleting the oldest packets, because of maxDbMB",
+            Self::Size => "deleting dropped packets and the oldest packets, because of maxDbMB",
         }
     }
 
@@ -63,6 +67,7 @@ impl Chore {
         let conn = book.conn;
         let iso = |age| stamp::iso(before(at_ms, age));
         match self {
+            Self::Future => future::dated_back(book, at_ms),
             Self::Nodes => nodes(conn, &iso(keep.nodes)),
             Self::Observers => match keep.observers {
                 Some(age) => observers(conn, &iso(age)),
@@ -76,13 +81,11 @@ impl Chore {
             },
             Self::Edges => delete(conn, EDGES, &iso(keep.neighbor_edges)),
             Self::Packets => match keep.packets {
-                Some(age) => packets::older_than(book, before(at_ms, age)),
+                Some(age) => packets::older_than(book, before(at_ms, age), at_ms),
                 None => Ok(0),
             },
-            Self::Size => match keep.max_db_bytes {
-                Some(most) => packets::beyond(book, most),
-                None => Ok(0),
-            },
+            // It asks for the size of the file and not for the time: `Retention::shrink`.
+            Self::Size => Ok(0),
         }
     }
 }

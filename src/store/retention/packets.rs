@@ -8,36 +8,86 @@ use super::{SLICE, room};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+const DAY_MS: i64 = 86_400_000;
+
 /// A transmission's id and its hash.
 type Doomed = (i64, Option<String>);
 
 /// Deletes a slice of what was last heard before this time. Walks the index on `first_seen`: what
 /// was first heard long ago and is heard still is skipped, and there is little of it.
-pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64) -> Result<usize, Fault> {
-    // CoreScope of April 2026 knew no `last_seen`; 0 is what its rows have until they are filled.
+pub(super) fn older_than(book: &mut Book<'_>, cutoff_ms: i64, now_ms: i64) -> Result<usize, Fault> {
+    // Where `last_seen` cannot be believed the observations tell: CoreScope of April 2026 knew none,
+    // 0 is what its rows have until they are filled, and a clock that was ahead may have written it.
     delete(book, |tx| {
         let mut old = tx.prepare_cached(
             "SELECT id, CAST(hash AS TEXT) FROM transmissions t
-             WHERE first_seen < ?1 AND last_seen < ?2 AND (last_seen > 0 OR NOT EXISTS
-               (SELECT 1 FROM observations o WHERE o.transmission_id = t.id AND o.timestamp >= ?2))
-             ORDER BY first_seen LIMIT ?3",
+             WHERE first_seen < ?1 AND (last_seen BETWEEN 1 AND ?2 - 1
+               OR (last_seen <= 0 OR last_seen > ?3) AND NOT EXISTS
+                 (SELECT 1 FROM observations o
+                  WHERE o.transmission_id = t.id AND o.timestamp >= ?2))
+             ORDER BY first_seen LIMIT ?4",
         )?;
-        let cutoff = params![stamp::iso(cutoff_ms), stamp::epoch(cutoff_ms), room(0)];
+        let soon = stamp::epoch(now_ms.saturating_add(DAY_MS));
+        let cutoff = params![stamp::iso(cutoff_ms), stamp::epoch(cutoff_ms), soon, room(0)];
         old.query_map(cutoff, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     })
 }
 
-/// Deletes a slice of the oldest while the file has more than so many bytes in use.
-pub(super) fn beyond(book: &mut Book<'_>, most: u64) -> Result<usize, Fault> {
-    if used(book.conn)? <= most {
+/// Deletes a slice of the oldest while the file has more than so many bytes in use: dropped packets
+/// first, which are forged or damaged, then packets. The order is that in which they came, which no
+/// clock can get wrong.
+///
+/// Nothing goes where packets are not what is large ([`others`]).
+pub(super) fn beyond(book: &mut Book<'_>, most: u64, others: u64) -> Result<usize, Fault> {
+    if used(book.conn)? <= most || others >= most {
         return Ok(0);
     }
-    delete(book, |tx| {
+    let dropped = "DELETE FROM dropped_packets WHERE id IN
+        (SELECT id FROM dropped_packets ORDER BY id LIMIT ?1)";
+    let rows = book.conn.prepare_cached(dropped)?.execute([room(0)])?;
+    if rows >= SLICE {
+        return Ok(rows);
+    }
+    let packets = delete(book, |tx| {
         let mut oldest = tx.prepare_cached(
-            "SELECT id, CAST(hash AS TEXT) FROM transmissions ORDER BY first_seen LIMIT ?1",
+            "SELECT id, CAST(hash AS TEXT) FROM transmissions ORDER BY id LIMIT ?1",
         )?;
         oldest.query_map([room(0)], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-    })
+    })?;
+    Ok(rows + packets)
+}
+
+/// The bytes of everything but packets, if the file has more than `most` in use: no deleting of
+/// packets can bring it below that. 0 while it has not. Reads all pages of those other tables, which
+/// are few as long as they are not the large ones.
+pub(super) fn others(conn: &Connection, most: u64) -> Result<u64, Fault> {
+    if used(conn)? <= most {
+        return Ok(0);
+    }
+    let mut names = conn.prepare_cached(
+        "SELECT name, tbl_name FROM sqlite_schema WHERE rootpage > 0
+           AND tbl_name NOT IN ('transmissions', 'observations', 'dropped_packets')",
+    )?;
+    let mut size = conn.prepare_cached(
+        "SELECT COALESCE(SUM(pgsize), 0) FROM dbstat WHERE name = ?1 AND aggregate = TRUE",
+    )?;
+    let (mut all, mut largest) = (0_u64, (0, String::new()));
+    let mut rows = names.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, table): (String, String) = (row.get(0)?, row.get(1)?);
+        let bytes = size.query_row([name], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        all += bytes;
+        largest = largest.max((bytes, table));
+    }
+    if all >= most {
+        let (mb, limit) = (all >> 20, most >> 20);
+        tracing::warn!(
+            "the database is larger than maxDbMB ({limit}), but {mb} MB of it are not packets (most \
+             of them in the table {}): no packet is deleted for it",
+            largest.1
+        );
+    }
+    Ok(all)
 }
 
 /// The bytes in use: a file without vacuum never shrinks, so free pages do not count.
@@ -117,11 +167,11 @@ mod tests {
             conn.query_row(&sql, [], |row| row.get(0)).unwrap()
         };
         for transmissions in [6, 6, 4, 2, 1] {
-            slices.push(older_than(&mut book, 3_000_000).unwrap());
+            slices.push(older_than(&mut book, 3_000_000, 9_000_000).unwrap());
             assert_eq!(left("transmissions"), transmissions, "after {slices:?}");
         }
         assert_eq!(slices, [250, 250, 250, 250, 1]);
-        assert_eq!(older_than(&mut book, 3_000_000).unwrap(), 0);
+        assert_eq!(older_than(&mut book, 3_000_000, 9_000_000).unwrap(), 0);
         assert_eq!((left("transmissions"), left("observations")), (1, 1));
     }
 }

@@ -1,0 +1,65 @@
+//! States of the hub that a person may have to look at.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A write-ahead log that cannot go into the database file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pinned {
+    /// How large it is now.
+    pub wal_bytes: u64,
+    /// What it may have in a burst (`walMaxMB`); beyond it a person should look.
+    pub limit_bytes: u64,
+    /// For how long it has been kept, when that was last looked at.
+    pub for_secs: u64,
+    /// Who reads; empty where the system does not tell.
+    pub readers: Vec<Reader>,
+}
+
+/// A program that reads the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    /// Its process id.
+    pub pid: u32,
+    /// Its name, as far as the system tells.
+    pub command: String,
+}
+
+/// Whether our own clock can be believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClockState {
+    /// Why it is not, in words; `None` while it is. Until then nothing ages, and no observer's clock
+    /// is judged by it.
+    pub doubt: Option<String>,
+    /// For how long.
+    pub doubted_secs: u64,
+}
+
+/// A clock that is doubted for longer needs a person. Most are believed after ten minutes; one that
+/// was saved before a power cut is an hour behind.
+const MAY_BE_DOUBTED_SECS: u64 = 2 * 3_600;
+
+impl Pinned {
+    /// Whether it is larger than it may be.
+    pub(super) fn needs_you(&self) -> bool {
+        self.wal_bytes > self.limit_bytes
+    }
+}
+
+impl ClockState {
+    /// Whether it is doubted for longer than it may be.
+    pub(super) fn needs_you(&self) -> bool {
+        self.doubted_secs > MAY_BE_DOUBTED_SECS
+    }
+}
+
+impl fmt::Display for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |r: &Reader| format!("{} (pid {})", r.command, r.pid);
+        let readers: Vec<String> = self.readers.iter().map(named).collect();
+        let who = if readers.is_empty() { "another program".into() } else { readers.join(", ") };
+        write!(f, "{who} reads and keeps {} MB in the write-ahead log", self.wal_bytes >> 20)
+    }
+}
