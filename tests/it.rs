@@ -17,6 +17,7 @@ mod layers;
 mod nodekeys;
 mod past;
 mod replay;
+mod simulate;
 mod stats_file;
 mod store;
 mod support;
