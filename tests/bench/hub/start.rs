@@ -12,7 +12,7 @@ use std::time::Duration;
 const NODES: u32 = 30_000;
 const PAIRS: u32 = 15_000;
 const OBSERVERS: u32 = 300;
-const TRANSMISSIONS: u32 = 700_000;
+const TRANSMISSIONS: u32 = 480_000;
 const HEARD: u32 = 4;
 
 const RUNS: usize = 9;
