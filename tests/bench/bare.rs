@@ -26,13 +26,14 @@ enum Row {
 const TABLES: [&str; 2] = ["transmissions", "observations"];
 
 /// Inserts the transmissions and observations of one file into another one with the same schema and
-/// no rows, in the order in which they came, so many messages a commit.
+/// no rows, in the order in which they came, so many messages a commit; the schema's constraints hold
+/// in both.
 pub(crate) fn copy(from: &Path, to: &Path, batch: usize) -> Cost {
     let rows = rows(from);
     let conn = Connection::open(to).unwrap();
     conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-         PRAGMA cache_size = -8192; PRAGMA foreign_keys = OFF",
+         PRAGMA cache_size = -8192; PRAGMA foreign_keys = ON",
     )
     .unwrap();
     let (bytes, cpu, started) = (written(), busy(), Instant::now());
