@@ -18,6 +18,7 @@ mod layers;
 mod nodekeys;
 mod past;
 mod replay;
+mod simulate;
 mod stats_file;
 mod store;
 mod support;

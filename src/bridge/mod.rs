@@ -44,6 +44,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+/// What went wrong on a connection to a broker, in words for a person: `before` its CONNACK, or
+/// after.
+pub fn in_words(error: &rumqttc::ConnectionError, before: bool, patience: Duration) -> String {
+    let at = if before { failure::Step::Connecting } else { failure::Step::Receiving };
+    failure::Failure::of(error, at, patience).reason
+}
+
 /// What the bridge is given.
 #[derive(Debug)]
 pub struct Parts {

@@ -7,6 +7,7 @@
 //! shrinks back.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::Packet;
@@ -74,10 +75,20 @@ impl Default for Frames {
 }
 
 impl Frames {
-    /// Where the next read goes.
-    pub(super) fn space(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(self.chunk);
-        &mut self.buffer
+    /// Where the next read goes, and how much of it.
+    ///
+    /// The buffer is not asked to grow by itself: it would double, and keep the room of what was read
+    /// long ago for as long as the end of a read is never the end of a packet, which is all through a
+    /// burst. And a read that fills whatever room there is asks for more the next time.
+    pub(super) fn space(&mut self) -> Limit<&mut BytesMut> {
+        if !self.buffer.try_reclaim(self.chunk) {
+            let waiting = self.buffer.len();
+            // In steps of its own size, so that a large packet in small pieces is not copied for each.
+            let mut larger = BytesMut::with_capacity(waiting + self.chunk.max(waiting / 2));
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
+        (&mut self.buffer).limit(self.chunk)
     }
 
     /// Says that a read brought `n` bytes: the next one is as large as the traffic wants it.
@@ -205,6 +216,14 @@ impl Frames {
         Ok(Some(self.skip().flatten().map(Frame::Oversized)))
     }
 
+    /// What reads bring, as many as it takes.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(CHUNKS.0) {
+            self.space().put_slice(piece);
+        }
+    }
+
     /// Gives a large buffer back once it is empty.
     fn shrink(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 2 * self.chunk {
@@ -259,7 +278,7 @@ mod tests {
     fn feed(bytes: &[u8], piece: usize) -> (Vec<Frame>, usize) {
         let (mut frames, mut seen, mut largest) = (Frames::default(), Vec::new(), 0);
         for chunk in bytes.chunks(piece) {
-            frames.space().extend_from_slice(chunk);
+            frames.push(chunk);
             frames.filled(chunk.len());
             largest = largest.max(frames.buffer.capacity());
             while let Some(frame) = frames.next().unwrap() {
@@ -306,7 +325,7 @@ mod tests {
     #[test]
     fn a_promised_length_takes_no_memory() {
         let mut frames = Frames::default();
-        frames.space().extend_from_slice(&[0x30, 0xFF, 0xFF, 0x0F, 0, 3]);
+        frames.push(&[0x30, 0xFF, 0xFF, 0x0F, 0, 3]);
         assert_eq!(frames.next(), Ok(None));
         assert!(frames.buffer.capacity() <= 2 * CHUNKS.0);
     }
@@ -315,12 +334,37 @@ mod tests {
     fn the_buffer_shrinks_after_a_large_packet() {
         let mut frames = Frames::default();
         for chunk in publish(QoS::AtMostOnce, 0, MAX_PAYLOAD).chunks(1000) {
-            frames.space().extend_from_slice(chunk);
+            frames.push(chunk);
             frames.filled(chunk.len());
         }
         assert!(matches!(frames.next(), Ok(Some(Frame::Packet(_)))));
         assert_eq!(frames.next(), Ok(None));
-        assert!(frames.space().capacity() <= 2 * CHUNKS.0);
+        assert!(frames.space().get_ref().capacity() <= 2 * CHUNKS.0);
+    }
+
+    #[test]
+    fn a_burst_that_never_ends_with_a_packet_does_not_make_the_buffer_grow() {
+        let packet = publish(QoS::AtMostOnce, 0, 700);
+        let stream = packet.repeat(20_000);
+        let (mut frames, mut at, mut seen, mut largest) = (Frames::default(), 0, 0, 0);
+        while at < stream.len() {
+            // As a socket does it: whatever room there is, it fills.
+            let mut space = frames.space();
+            let n = space.remaining_mut().min(stream.len() - at);
+            space.put_slice(&stream[at..at + n]);
+            at += n;
+            frames.filled(n);
+            largest = largest.max(frames.buffer.capacity());
+            // The queue is full for a moment: a look at the room while nearly all still waits.
+            let _ = frames.space();
+            while frames.next().unwrap().is_some() {
+                seen += 1;
+                let _ = frames.space();
+            }
+            largest = largest.max(frames.buffer.capacity());
+        }
+        assert_eq!(seen, 20_000);
+        assert!(largest <= 4 * CHUNKS.1, "{largest}");
     }
 
     #[test]
@@ -337,7 +381,7 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             let mut frames = Frames::default();
-            frames.space().extend_from_slice(bytes);
+            frames.push(bytes);
             assert_eq!(frames.next(), Err(expected), "{bytes:x?}");
         }
     }

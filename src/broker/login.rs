@@ -183,7 +183,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<Option<Connect>, Refusal> {
         let mut frames = Frames::default();
-        frames.space().extend_from_slice(bytes);
+        frames.push(bytes);
         read_connect(&mut frames)
     }
 

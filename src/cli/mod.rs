@@ -12,6 +12,7 @@ mod moment;
 mod new_file;
 pub mod replay;
 pub mod run;
+pub mod simulate;
 pub mod status;
 
 use crate::config::{Config, env};
@@ -46,6 +47,8 @@ enum Command {
     Decode(decode::Args),
     /// Feed recorded messages, or an existing database, through the pipeline into a database, offline
     Replay(replay::Args),
+    /// Play a small mesh toward a broker: to see a hub at work, or to load it
+    Simulate(simulate::Args),
     /// Ask the running hub how it is
     Status(status::Args),
     /// Copy the database, whole and checked, while the hub runs or not
@@ -102,6 +105,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
             decode::run(&args, decode::Streams { stdin, stdout: out, stderr, colours })
         }
         Command::Replay(args) => replay::run(&args, out),
+        Command::Simulate(args) => simulate::run(&args, out),
         Command::Status(args) => status::run(&args, out),
         Command::Backup(args) => backup::run(&args, out),
         Command::Export(args) => export::run(&args, out),

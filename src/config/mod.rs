@@ -51,6 +51,7 @@ pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
 pub use retention::Retention;
 pub use sources::Source;
+pub use url::{BrokerUrl, Scheme, parse as broker_url};
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
 pub const EXAMPLE: &str = include_str!("../../broker.toml");

@@ -4,29 +4,37 @@ use super::secret::Secret;
 
 /// A broker's address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BrokerUrl {
+pub struct BrokerUrl {
+    /// What is spoken below MQTT.
     pub scheme: Scheme,
     /// Host name or address, without the brackets of IPv6.
     pub host: String,
+    /// The port, the scheme's own where none is given.
     pub port: u16,
     /// What follows host and port, with its `/`; empty where there is nothing.
     pub path: String,
+    /// The user name, if there is one.
     pub username: Option<String>,
+    /// The password, if there is one.
     pub password: Option<Secret>,
 }
 
 /// What is spoken below MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub enum Scheme {
+    /// `mqtt://`
     Tcp,
+    /// `mqtts://`
     Tls,
+    /// `ws://`
     Ws,
+    /// `wss://`
     Wss,
 }
 
 impl Scheme {
     /// The name that people use.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "mqtt",
             Self::Tls => "mqtts",
@@ -60,7 +68,7 @@ impl Scheme {
 ///
 /// # Errors
 /// What is wrong and what to do; user name and password are never part of it.
-pub(super) fn parse(url: &str) -> Result<BrokerUrl, String> {
+pub fn parse(url: &str) -> Result<BrokerUrl, String> {
     let url = url.trim();
     let (scheme, rest) = match url.split_once("://") {
         Some((name, rest)) => match Scheme::of(name) {

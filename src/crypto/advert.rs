@@ -1,6 +1,8 @@
 //! Advert signatures: Ed25519 over public key ‖ timestamp ‖ app data (firmware `src/Mesh.cpp`).
 
-use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use super::peer::NodeKey;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 
 /// Whether `signature` is the key's own over `signed` (public key ‖ timestamp LE ‖ app data).
 ///
@@ -9,6 +11,40 @@ use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 pub fn verify(public_key: &[u8; 32], signature: &[u8; 64], signed: &[u8]) -> bool {
     VerifyingKey::from_bytes(public_key)
         .is_ok_and(|key| key.verify(signed, &Signature::from_bytes(signature)).is_ok())
+}
+
+/// A node that signs its own adverts. `Debug` shows its public key only.
+#[derive(Clone)]
+pub struct Identity(SigningKey);
+
+impl Identity {
+    /// The identity that follows from 32 secret bytes (RFC 8032 §5.1.5).
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The node's public key.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    /// The signature over `signed` (public key ‖ timestamp LE ‖ app data).
+    pub fn sign(&self, signed: &[u8]) -> [u8; 64] {
+        self.0.sign(signed).to_bytes()
+    }
+
+    /// The same node's key for packets between two nodes.
+    pub fn node_key(&self) -> NodeKey {
+        let mut expanded = [0; 64];
+        super::copy_start(&mut expanded, &self.0.to_scalar_bytes());
+        NodeKey::from_expanded(&expanded)
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({})", hex::encode(self.public_key()))
+    }
 }
 
 #[cfg(test)]

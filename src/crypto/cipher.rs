@@ -3,8 +3,8 @@
 
 use super::{Mac, copy_start, keyed_mac};
 
-use aes::cipher::{Array, BlockCipherDecrypt, KeyInit};
-use aes::{Aes128Dec, Block};
+use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
+use aes::{Aes128Dec, Aes128Enc, Block};
 use hmac::Mac as _;
 
 /// A key of 16 or 32 bytes, ready for use: its HMAC state is built once and not for every message.
@@ -36,15 +36,13 @@ impl Cipher {
     }
 
     /// MAC and ciphertext, as a node makes them: the last block filled up with zeros.
-    #[cfg(test)]
     pub(super) fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
-        use aes::cipher::BlockCipherEncrypt;
-
         let mut sealed = plain.to_vec();
         sealed.resize(plain.len().next_multiple_of(16), 0);
         let (blocks, _) = Block::slice_as_chunks_mut(&mut sealed);
-        aes::Aes128Enc::new(&Array(self.key)).encrypt_blocks(blocks);
-        let mac = self.mac.clone().chain_update(&sealed).finalize().into_bytes();
-        ([mac[0], mac[1]], sealed)
+        Aes128Enc::new(&Array(self.key)).encrypt_blocks(blocks);
+        let mut mac = [0; 2];
+        copy_start(&mut mac, &self.mac.clone().chain_update(&sealed).finalize().into_bytes());
+        (mac, sealed)
     }
 }

@@ -54,9 +54,8 @@ impl SharedSecret {
         self.0.open(mac, ciphertext)
     }
 
-    /// MAC and ciphertext of a plaintext.
-    #[cfg(test)]
-    pub(crate) fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
+    /// MAC and ciphertext of a plaintext, as [`SharedSecret::open`] takes them.
+    pub fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
         self.0.seal(plain)
     }
 }

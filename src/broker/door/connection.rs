@@ -204,7 +204,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             written = self.writer.write_buf(&mut self.session.out), if !self.session.out.is_empty() => {
                 Event::Wrote(written)
             }
-            event = read(&mut self.reader, self.frames.space(), self.phase), if may_read => event,
+            // Room is made only if it is read: the expression itself is evaluated in any case.
+            event = async { read(&mut self.reader, self.frames.space(), self.phase).await },
+                if may_read => event,
             () = &mut self.timer, if has_deadline => Event::Timer,
         }
     }

@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use bytes::buf::Limit;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
 use tokio::sync::oneshot;
 
@@ -136,10 +137,10 @@ pub(super) async fn delivery(subscriber: &mut Option<Subscriber>) -> Option<Deli
 /// Reads; while draining, only what is there or as good as there. Cancel-safe.
 pub(super) async fn read<S: AsyncRead>(
     reader: &mut ReadHalf<S>,
-    space: &mut BytesMut,
+    mut space: Limit<&mut BytesMut>,
     phase: Phase,
 ) -> Event {
-    let mut read = std::pin::pin!(reader.read_buf(space));
+    let mut read = std::pin::pin!(reader.read_buf(&mut space));
     if phase == Phase::Open {
         return Event::Read(read.await, true);
     }

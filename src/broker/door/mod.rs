@@ -157,7 +157,7 @@ async fn connect<S: AsyncRead>(
         if let Some(connect) = login::read_connect(frames)? {
             return Ok(connect);
         }
-        match reader.read_buf(frames.space()).await {
+        match reader.read_buf(&mut frames.space()).await {
             Ok(n) if n > 0 => {}
             _ => return Err(Refusal { code: None, reason: GONE }),
         }

@@ -83,9 +83,40 @@ pub enum KeyError {
 }
 
 /// The key of the channel `Public`, the same in every MeshCore node (firmware `docs/faq.md`).
-const PUBLIC_KEY: [u8; 16] = [
+pub const PUBLIC_KEY: [u8; 16] = [
     0x8b, 0x33, 0x87, 0xe9, 0xc5, 0xcd, 0xea, 0x6a, 0xc9, 0xe5, 0xed, 0xba, 0xa1, 0x15, 0xcd, 0x72,
 ];
+
+/// One channel's key, for writing in it.
+#[derive(Clone)]
+pub struct ChannelKey {
+    channel_hash: u8,
+    cipher: Cipher,
+}
+
+impl ChannelKey {
+    /// A key of 16 bytes.
+    pub fn new(key: &[u8; 16]) -> Self {
+        Self { channel_hash: channel_hash(key), cipher: Cipher::new(key) }
+    }
+
+    /// The byte that names the channel on air.
+    pub fn channel_hash(&self) -> u8 {
+        self.channel_hash
+    }
+
+    /// MAC and ciphertext of a plaintext ([`GroupText::emit`]).
+    pub fn seal(&self, plain: &[u8]) -> ([u8; 2], Vec<u8>) {
+        self.cipher.seal(plain)
+    }
+}
+
+/// Which channel it is; never the key.
+impl std::fmt::Debug for ChannelKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChannelKey({:02X})", self.channel_hash)
+    }
+}
 
 /// The shortest ciphertext that CoreScope tries at all, in bytes: timestamp and flags.
 const SHORTEST: usize = 5;

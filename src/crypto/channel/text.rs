@@ -31,6 +31,18 @@ impl GroupText {
         let timestamp = u32::from_le_bytes([*a, *b, *c, *d]);
         Some(Self { timestamp, sender, message: message.to_owned() })
     }
+
+    /// The plaintext of a first attempt, before it is sealed ([`super::ChannelKey::seal`]).
+    pub fn emit(&self) -> Vec<u8> {
+        let mut plain = self.timestamp.to_le_bytes().to_vec();
+        plain.push(0);
+        if let Some(sender) = &self.sender {
+            plain.extend_from_slice(sender.as_bytes());
+            plain.extend_from_slice(b": ");
+        }
+        plain.extend_from_slice(self.message.as_bytes());
+        plain
+    }
 }
 
 /// How many characters a text may have that no text has, by CoreScope's rule.
