@@ -31,6 +31,7 @@ mod node_keys;
 mod own;
 mod parse;
 mod read;
+mod remote;
 mod retention;
 mod search;
 pub mod secret;
@@ -49,6 +50,7 @@ pub use filters::Filters;
 pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
+pub use remote::{ClientTls, Remote, Scheme};
 pub use retention::Retention;
 pub use sources::Source;
 

@@ -17,16 +17,20 @@ pub(super) struct BrokerUrl {
 
 /// What is spoken below MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub enum Scheme {
+    /// Plain TCP.
     Tcp,
+    /// TLS.
     Tls,
+    /// WebSocket.
     Ws,
+    /// WebSocket over TLS.
     Wss,
 }
 
 impl Scheme {
     /// The name that people use.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "mqtt",
             Self::Tls => "mqtts",
