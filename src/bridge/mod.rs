@@ -22,6 +22,7 @@ mod link;
 mod random;
 mod side_buffer;
 mod source;
+mod spool;
 mod stall;
 mod supervisor;
 mod tls;
