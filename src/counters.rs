@@ -184,7 +184,9 @@ impl Counters {
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let (writer, sources) = (self.writer_state(), self.sources());
         let clock = lock(&self.clock).clone();
-        let away = |s: &SourceState| !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS;
+        let away = |s: &SourceState| {
+            s.silent || !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS
+        };
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -271,6 +273,9 @@ pub struct SourceState {
     pub last_message_ms: Option<i64>,
     /// Messages that wait beside the full queue.
     pub side_buffer: u64,
+    /// Nothing came for longer than `stallSec`, and nothing has come since.
+    #[serde(default)]
+    pub silent: bool,
     /// The last error, in words, without credentials; empty while all is well.
     pub last_error: String,
 }

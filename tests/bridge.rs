@@ -7,6 +7,8 @@ mod publisher;
 mod full;
 mod real;
 mod receipts;
+mod secured;
+mod silence;
 mod stopping;
 mod trouble;
 
@@ -51,15 +53,8 @@ fn quick() -> Limits {
 
 fn source(name: &str, at: SocketAddr) -> config::Source {
     config::Source {
-        name: name.into(),
-        host: at.ip().to_string(),
-        port: at.port(),
-        username: None,
-        password: None,
-        topics: vec!["meshcore/#".into()],
-        iata_filter: Vec::new(),
-        region: None,
-        persistent_session: true,
+        connect_timeout: quick().patience,
+        ..config::Source::new(name, config::Remote::mqtt(at.ip().to_string(), at.port()))
     }
 }
 

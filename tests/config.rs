@@ -139,7 +139,7 @@ fn the_config_of_the_reference_replay_loads_as_corescope_means_it() {
     assert_eq!(config.origin, Origin::CoreScope(file));
     assert_eq!(config.db_path, dir.path().join("replay.db"));
     assert!(!config.broker.enabled);
-    assert_eq!((config.sources.len(), config.sources[0].port), (1, 18831));
+    assert_eq!((config.sources.len(), config.sources[0].remote.port), (1, 18831));
     assert_eq!(config.hash_regions, ["#sjc", "#europe", "#test"]);
     // The key file lies beside the config file: 296 names, two hashtags, one key by hand.
     assert_eq!(config.channel_keys.len(), 299);

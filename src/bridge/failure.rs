@@ -1,6 +1,8 @@
 //! Why a connection to an external broker ended, in words: at which step, and what to check.
 
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
+use super::handshake;
+
+use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
 
 use std::io;
 use std::time::Duration;
@@ -12,6 +14,10 @@ pub(super) enum Step {
     Resolving,
     /// The TCP connection.
     Connecting,
+    /// The TLS handshake.
+    Tls,
+    /// The WebSocket handshake.
+    WebSocket,
     /// CONNECT and CONNACK.
     Login,
     /// SUBSCRIBE and SUBACK.
@@ -26,6 +32,8 @@ impl Step {
         match self {
             Self::Resolving => "resolving",
             Self::Connecting => "connecting",
+            Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::Login => "login",
             Self::Subscribing => "subscribing",
             Self::Receiving => "receiving",
@@ -39,8 +47,11 @@ impl Step {
                 "check the host name in the source's `broker` and this machine's DNS"
             }
             Self::Connecting => "check host and port, firewalls, and that the broker runs",
+            Self::Tls => "check that this port speaks TLS, and the source's `caFile` if it has one",
+            Self::WebSocket => "check host, port and path of the source's `broker`",
             Self::Login => {
-                "check the source's `username` and `password`, and that this port speaks plain MQTT"
+                "check the source's `username` and `password`, and that this port speaks what \
+                 `broker` says (mqtt://, mqtts://, ws:// or wss://)"
             }
             Self::Subscribing => "check the source's `topics` and this account's permissions",
             Self::Receiving => {
@@ -76,6 +87,9 @@ impl Failure {
     /// What rumqttc says, for a connection that had come as far as `at`.
     pub(super) fn of(error: &ConnectionError, at: Step, patience: Duration) -> Self {
         let seconds = patience.as_secs();
+        if let Some(tls) = handshake::tls_error(error) {
+            return Self::new(Step::Tls, handshake::tls_words(tls));
+        }
         match error {
             // getaddrinfo's errors are no system errors: they carry no number.
             ConnectionError::Io(e) if e.raw_os_error().is_none() && at == Step::Connecting => {
@@ -91,6 +105,15 @@ impl Failure {
                 Self::new(Step::Login, "the broker answered the login with another packet")
             }
             ConnectionError::MqttState(e) => Self::of_state(e, at),
+            ConnectionError::Tls(TlsError::Io(e)) => Self::new(Step::Tls, io_words(e)),
+            ConnectionError::Tls(e) => Self::new(Step::Tls, e.to_string()),
+            ConnectionError::ResponseValidation(_) => Self::new(
+                Step::WebSocket,
+                "what answers at this path does not speak MQTT (no subprotocol mqtt)",
+            ),
+            ConnectionError::Websocket(e) => Self::new(Step::WebSocket, e.to_string()),
+            ConnectionError::WsConnect(e) => Self::new(Step::WebSocket, e.to_string()),
+            ConnectionError::InvalidUrl(e) => Self::new(Step::WebSocket, e.to_string()),
             ConnectionError::RequestsDone => Self::new(at, error.to_string()),
         }
     }

@@ -12,12 +12,13 @@
 use super::Limits;
 use super::acks::{Ack, Acks};
 use super::failure::Step;
-use crate::config::Source as Settings;
+use super::tls;
+use crate::config::{Remote, Scheme, Source as Settings};
 
 use bytes::Bytes;
 use rumqttc::{
     AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, Outgoing, Packet, Publish, QoS,
-    SubscribeFilter,
+    SubscribeFilter, TlsConfiguration, Transport,
 };
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -46,6 +47,8 @@ pub(super) enum Polled {
     Packet(Packet),
     /// Our DISCONNECT has been sent, and everything before it.
     SaidGoodbye,
+    /// There is no dialling, for this reason; the last thing the poller tells.
+    Unready(String),
     /// The connection is over; the last thing the poller tells.
     Broken(Box<ConnectionError>),
 }
@@ -111,9 +114,21 @@ impl Link {
         let (client, mut event_loop) =
             AsyncClient::new(options(settings, client_id, limits, discard), REQUESTS);
         // Whole seconds, and 0 would mean at once.
-        event_loop.network_options.set_connection_timeout(limits.patience.as_secs().max(1));
+        event_loop
+            .network_options
+            .set_connection_timeout(settings.connect_timeout.as_secs().max(1));
         let (tell, events) = mpsc::channel(EVENTS);
-        let poller = AbortOnDropHandle::new(tokio::spawn(poll(event_loop, tell)));
+        let remote = settings.remote.clone();
+        let poller = AbortOnDropHandle::new(tokio::spawn(async move {
+            match transport(remote).await {
+                Ok(transport) => {
+                    event_loop.mqtt_options.set_transport(transport);
+                    poll(event_loop, tell).await;
+                }
+                // Nobody listens any more: then nobody has to know.
+                Err(reason) => drop(tell.send(Polled::Unready(reason)).await),
+            }
+        }));
         Self {
             client,
             events,
@@ -200,7 +215,12 @@ pub(super) fn is_valid_filter(filter: &str) -> bool {
 }
 
 fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool) -> MqttOptions {
-    let mut options = MqttOptions::new(client_id, super::host(settings), settings.port);
+    let remote = &settings.remote;
+    let address = match remote.scheme {
+        Scheme::Tcp | Scheme::Tls => remote.bracketed().into_owned(),
+        Scheme::Ws | Scheme::Wss => remote.to_string(),
+    };
+    let mut options = MqttOptions::new(client_id, address, remote.port);
     options
         .set_keep_alive(limits.keep_alive)
         .set_clean_session(discard || !settings.persistent_session)
@@ -211,6 +231,19 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
         options.set_credentials(username, password);
     }
     options
+}
+
+/// What MQTT goes through; reads the files of TLS, off the runtime.
+async fn transport(remote: Remote) -> Result<Transport, String> {
+    let secured = match remote.scheme {
+        Scheme::Tcp => return Ok(Transport::tcp()),
+        Scheme::Ws => return Ok(Transport::Ws),
+        Scheme::Tls => Transport::Tls,
+        Scheme::Wss => Transport::Wss,
+    };
+    let made = tokio::task::spawn_blocking(move || tls::client(&remote.tls)).await;
+    let config = made.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    Ok(secured(TlsConfiguration::Rustls(config)))
 }
 
 /// Polls until the connection breaks or nobody listens. Never dropped and polled again.
@@ -245,15 +278,9 @@ mod tests {
 
     fn settings(host: &str) -> Settings {
         Settings {
-            name: "test".into(),
-            host: host.into(),
-            port: 1883,
             username: Some("me".into()),
             password: Some(Secret::new("secret")),
-            topics: vec!["meshcore/#".into()],
-            iata_filter: Vec::new(),
-            region: None,
-            persistent_session: true,
+            ..Settings::new("test", Remote::mqtt(host, 1883))
         }
     }
 
@@ -270,7 +297,7 @@ mod tests {
     #[test]
     fn an_ipv6_address_gets_brackets_and_a_name_does_not() {
         let limits = Limits::default();
-        for (host, dialled) in [("::1", "[::1]"), ("[::1]", "[::1]"), ("a.example", "a.example")] {
+        for (host, dialled) in [("::1", "[::1]"), ("a.example", "a.example")] {
             let options = options(&settings(host), "id", &limits, false);
             assert_eq!(options.broker_address(), (dialled.to_owned(), 1883));
         }

@@ -16,12 +16,16 @@ mod acks;
 mod backoff;
 mod client_id;
 mod failure;
+mod handshake;
 mod intake;
 mod link;
 mod random;
 mod side_buffer;
 mod source;
+mod spool;
+mod stall;
 mod supervisor;
+mod tls;
 
 pub use random::Random;
 
@@ -35,7 +39,6 @@ use crate::message::Inlet;
 use crate::message::queue::Bounds;
 use crate::supervise::supervise;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,8 +76,7 @@ pub struct Parts {
 /// Times and bounds of a source. [`Limits::default`] is what the hub runs with; tests shorten it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a dial with its login, a SUBACK, and our own leaving may take. rumqttc counts the
-    /// first in whole seconds, at least one.
+    /// How long a SUBACK, and our own leaving, may take.
     pub patience: Duration,
     /// MQTT keep-alive, in whole seconds: a broker that does not answer is given up after one to two
     /// of them.
@@ -137,7 +139,7 @@ pub fn start(sources: &[config::Source], parts: Parts) -> Bridge {
     for settings in sources {
         let now = clock.now_ms();
         counters.source(&settings.name, |s| {
-            s.broker = url(settings);
+            s.broker = settings.remote.to_string();
             s.since_ms = now;
         });
         let plan = Plan {
@@ -187,20 +189,5 @@ impl Bridge {
         let in_time = tokio::time::timeout_at(deadline.into(), all).await.is_ok();
         self.tasks.shutdown().await;
         in_time
-    }
-}
-
-/// A source's broker for people, without credentials.
-fn url(settings: &config::Source) -> String {
-    format!("mqtt://{}:{}", host(settings), settings.port)
-}
-
-/// A source's host as it stands before a port: an IPv6 address in brackets.
-fn host(settings: &config::Source) -> Cow<'_, str> {
-    let host = settings.host.as_str();
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]").into()
-    } else {
-        host.into()
     }
 }

@@ -31,6 +31,7 @@ use super::backoff::Backoff;
 use super::failure::{Failure, Series, Step};
 use super::intake::Intake;
 use super::link::{Leaving, Link, Polled, Progress, is_valid_filter};
+use super::stall::Stall;
 use super::{Limits, Phases, Random};
 use crate::clock::Clock;
 use crate::config::Source as Settings;
@@ -80,6 +81,7 @@ pub(super) struct Source {
     attempt: u64,
     backoff: Backoff,
     series: Series,
+    stall: Stall,
     /// The next connection only makes the broker forget our session.
     discard: bool,
     /// Nothing new is taken in.
@@ -93,6 +95,7 @@ enum Happened {
     Completed(Completion),
     Drained,
     TimeUp,
+    Silent,
     Quiet,
     Abandoned,
 }
@@ -120,7 +123,8 @@ impl Source {
         let limits = plan.limits;
         Self {
             name: plan.settings.name.as_str().into(),
-            broker: super::url(&plan.settings),
+            broker: plan.settings.remote.to_string(),
+            stall: Stall::new(plan.settings.stall),
             filters,
             bad_filters,
             intake: Intake::new(plan.inlet, plan.left_over, limits.side_buffer),
@@ -202,13 +206,14 @@ impl Source {
     }
 
     async fn next(&mut self, link: &mut Link) -> Happened {
-        let deadline = link.deadline;
+        let (deadline, silent) = (link.deadline, self.stall.due());
         let (quiet, open) = (self.quiet, self.intake.is_open());
         tokio::select! {
             polled = link.next() => Happened::Polled(polled),
             Some(completion) = self.inbox.recv() => Happened::Completed(completion),
             () = self.intake.drain() => Happened::Drained,
             () = at(deadline) => Happened::TimeUp,
+            () = at(silent), if deadline.is_none() => Happened::Silent,
             () = self.phases.quiet.cancelled(), if !quiet => Happened::Quiet,
             () = self.phases.abandon.cancelled(), if open => Happened::Abandoned,
         }
@@ -218,8 +223,11 @@ impl Source {
         match happened {
             Happened::Polled(Some(Polled::Packet(packet))) => return self.on_packet(link, packet),
             Happened::Polled(Some(Polled::SaidGoodbye)) => link.said_goodbye(),
+            Happened::Polled(Some(Polled::Unready(reason))) => {
+                return ControlFlow::Break(broken(link, Failure::new(Step::Tls, reason)));
+            }
             Happened::Polled(Some(Polled::Broken(error))) => {
-                let failure = Failure::of(&error, link.step(), self.limits.patience);
+                let failure = Failure::of(&error, link.step(), self.settings.connect_timeout);
                 return ControlFlow::Break(broken(link, failure));
             }
             Happened::Polled(None) => {
@@ -232,6 +240,7 @@ impl Source {
                 let words = format!("no answer in {} s", self.limits.patience.as_secs());
                 return ControlFlow::Break(broken(link, Failure::new(link.step(), words)));
             }
+            Happened::Silent => return self.on_silence(link),
             Happened::Drained => self.show_waiting(),
             Happened::Quiet => self.quiet = true,
             Happened::Abandoned => self.intake.close(self.settings.persistent_session),

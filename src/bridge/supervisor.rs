@@ -39,17 +39,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     fn plan(counters: &Arc<Counters>) -> Plan {
-        let settings = config::Source {
-            name: "test".into(),
-            host: "localhost".into(),
-            port: 1883,
-            username: None,
-            password: None,
-            topics: vec!["meshcore/#".into()],
-            iata_filter: Vec::new(),
-            region: None,
-            persistent_session: true,
-        };
+        let settings = config::Source::new("test", config::Remote::mqtt("localhost", 1883));
         Plan {
             settings: Arc::new(settings),
             client_id: "test".into(),

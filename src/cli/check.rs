@@ -112,17 +112,10 @@ fn source_in_words(source: &Source) -> String {
     format!(
         "{} {}, {login}, topics {}, regions {regions}{}, {session} session",
         source.name,
-        url(source),
+        source.remote,
         source.topics.join(" "),
         fallback.unwrap_or_default()
     )
-}
-
-fn url(source: &Source) -> String {
-    match source.host.contains(':') {
-        true => format!("mqtt://[{}]:{}", source.host, source.port),
-        false => format!("mqtt://{}:{}", source.host, source.port),
-    }
 }
 
 fn channels_in_words(config: &Config) -> String {
@@ -213,7 +206,7 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
     };
     let source = |it: &Source| {
         json!({
-            "name": it.name, "broker": url(it), "username": it.username,
+            "name": it.name, "broker": it.remote.to_string(), "username": it.username,
             "password": it.password.is_some(), "topics": it.topics,
             "iataFilter": it.iata_filter, "region": it.region,
             "persistentSession": it.persistent_session,

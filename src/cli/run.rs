@@ -108,7 +108,7 @@ fn announce_hub(hub: &Hub, config: &Config) {
         say(&format!("listening {} {} {}", at.service, at.transport, at.address));
     }
     for source in &config.sources {
-        say(&format!("source {} {}:{}", source.name, source.host, source.port));
+        say(&format!("source {} {}", source.name, source.remote));
     }
     say("ready");
 }

@@ -221,13 +221,19 @@ pub(super) struct Source {
     pub password_file: Option<String>,
     /// `false`: any certificate will do.
     pub reject_unauthorized: Option<bool>,
+    /// A PEM file of certificates to believe, relative to the config file.
+    pub ca_file: Option<String>,
+    /// Our certificate for that broker, a PEM file.
+    pub client_certificate: Option<String>,
+    /// Its private key.
+    pub client_key: Option<String>,
     /// Filters to subscribe to.
     pub topics: Option<Vec<String>>,
     /// Regions whose packets are taken.
     pub iata_filter: Option<Vec<String>>,
     /// The region of what has none.
     pub region: Option<String>,
-    /// CoreScope waits so long at its start; our sources never hold up the start.
+    /// How long a dial with its login may take.
     pub connect_timeout_sec: Option<i64>,
     /// Whether that broker keeps our session while we are away.
     pub persistent_session: Option<bool>,

@@ -1,10 +1,13 @@
 //! External brokers to take in: `mqttSources`, and what stands in for them.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::error::{Error, in_words};
 use super::file;
 use super::judge::{Blame, Judge};
+use super::remote::{self, Remote};
 use super::secret::Secret;
 use super::topics;
 use super::tree::{At, Dialect};
@@ -13,15 +16,25 @@ use super::url::{self, BrokerUrl, Scheme};
 /// Everything that gateways publish.
 const DEFAULT_TOPIC: &str = "meshcore/#";
 
+/// A dial that has not come through by then is given up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that may be asked for: nobody would wait for it.
+const CONNECT_TIMEOUT_MAX: i64 = 300;
+
+/// As long as CoreScope's watchdog waits.
+const STALL: Duration = Duration::from_secs(300);
+
+/// A shorter silence is no sign of anything; a longer one than a week nobody would see end.
+const STALL_SECONDS: RangeInclusive<i64> = 10..=604_800;
+
 /// One external broker to take in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Unique; the tag in logs and counters.
     pub name: String,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where it is.
+    pub remote: Remote,
     /// Login name; `None`: anonymous.
     pub username: Option<String>,
     /// Password; only together with a login name.
@@ -34,6 +47,28 @@ pub struct Source {
     pub region: Option<String>,
     /// Whether the broker keeps our session while we are away.
     pub persistent_session: bool,
+    /// How long a dial with its login may take; whole seconds.
+    pub connect_timeout: Duration,
+    /// So much silence on a connection is worth a word and a new one; `None`: never.
+    pub stall: Option<Duration>,
+}
+
+impl Source {
+    /// A source of this name that takes everything, without a login.
+    pub fn new(name: impl Into<String>, remote: Remote) -> Self {
+        Self {
+            name: name.into(),
+            remote,
+            username: None,
+            password: None,
+            topics: vec![DEFAULT_TOPIC.into()],
+            iata_filter: Vec::new(),
+            region: None,
+            persistent_session: true,
+            connect_timeout: CONNECT_TIMEOUT,
+            stall: Some(STALL),
+        }
+    }
 }
 
 /// A source as it is written, and where.
@@ -81,19 +116,7 @@ pub(super) fn judge(
         let url = address(judge, &candidate, binds)?;
         let name = unique(&candidate, &url, &names);
         names.push(name.clone());
-        let scheme = url.scheme;
-        let source = source(judge, &candidate, url, name)?;
-        if scheme == Scheme::Tcp {
-            sources.push(source);
-        } else {
-            judge.notes.push(format!(
-                "source {}: {} is not built yet, {}:{} is not connected",
-                source.name,
-                scheme.name(),
-                source.host,
-                source.port
-            ));
-        }
+        sources.push(source(judge, &candidate, url, name)?);
     }
     Ok(sources)
 }
@@ -179,21 +202,70 @@ fn source(
 ) -> Result<Source, Error> {
     let topics = filters(judge, candidate)?;
     let (username, password) = login(judge, candidate, &url)?;
+    let remote = remote(judge, candidate, url)?;
+    let connect_timeout = connect_timeout(judge, candidate)?;
+    let stall = stall(judge, candidate)?;
     let written = &candidate.written;
     let upper = |text: &str| text.trim().to_uppercase();
     let regions = written.iata_filter.iter().flatten().map(|region| upper(region));
     let region = written.region.as_deref().map(upper);
     Ok(Source {
         name,
-        host: url.host,
-        port: url.port,
+        remote,
         username,
         password,
         topics,
         iata_filter: regions.filter(|region| !region.is_empty()).collect(),
         region: region.filter(|region| !region.is_empty()),
         persistent_session: written.persistent_session.unwrap_or(true),
+        connect_timeout,
+        stall,
     })
+}
+
+/// How the broker is reached.
+fn remote(judge: &Judge<'_>, candidate: &Candidate, url: BrokerUrl) -> Result<Remote, Error> {
+    if let Some(what) = remote::unreachable_by(url.scheme, &url.host) {
+        return Err(judge.blame(&candidate.at.of("broker"), what));
+    }
+    let written = &candidate.written;
+    let tls = remote::Written {
+        verify: written.reject_unauthorized,
+        ca_file: written.ca_file.as_deref(),
+        certificate: written.client_certificate.as_deref(),
+        key: written.client_key.as_deref(),
+    };
+    let tls = remote::tls(&tls, url.scheme, |path| judge.beside(path));
+    let tls = tls.map_err(|(key, what)| judge.blame(&candidate.at.of(key), what))?;
+    Ok(Remote::of(url, tls))
+}
+
+fn connect_timeout(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Duration, Error> {
+    match candidate.written.connect_timeout_sec {
+        None | Some(0) => Ok(CONNECT_TIMEOUT),
+        Some(seconds @ 1..=CONNECT_TIMEOUT_MAX) => Ok(Duration::from_secs(seconds.unsigned_abs())),
+        Some(seconds) => {
+            let what = format!("{seconds} is no time for a dial; use 1 to {CONNECT_TIMEOUT_MAX}");
+            judge.complain(&candidate.at.of("connectTimeoutSec"), &what)?;
+            Ok(CONNECT_TIMEOUT)
+        }
+    }
+}
+
+fn stall(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Option<Duration>, Error> {
+    match candidate.written.stall_sec {
+        None => Ok(Some(STALL)),
+        Some(0) => Ok(None),
+        Some(seconds) if STALL_SECONDS.contains(&seconds) => {
+            Ok(Some(Duration::from_secs(seconds.unsigned_abs())))
+        }
+        Some(seconds) => {
+            let (least, most) = (STALL_SECONDS.start(), STALL_SECONDS.end());
+            let what = format!("{seconds} is no such time; use {least} to {most}, or 0 for never");
+            judge.complain(&candidate.at.of("stallSec"), &what)?;
+            Ok(Some(STALL))
+        }
+    }
 }
 
 /// The topic filters; one that cannot be one is an error, and in CoreScope's mode left out.

@@ -22,13 +22,13 @@ pub struct BrokerUrl {
 /// What is spoken below MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// `mqtt://`
+    /// Plain TCP.
     Tcp,
-    /// `mqtts://`
+    /// TLS.
     Tls,
-    /// `ws://`
+    /// WebSocket.
     Ws,
-    /// `wss://`
+    /// WebSocket over TLS.
     Wss,
 }
 

@@ -18,7 +18,7 @@ async fn sources_that_are_down_or_silent_hold_up_neither_the_start_nor_another()
     let closed = free_port();
     let mut nameless = source("nameless", closed);
     // A label has at most 63 bytes (RFC 1035): no resolver needs to be asked.
-    nameless.host = format!("{}.example", "x".repeat(64));
+    nameless.remote.host = format!("{}.example", "x".repeat(64));
     let sources =
         [source("closed", closed), nameless, source("silent", silent.at), source("good", good.at)];
     let mut hub = Box::start(&sources, dir.path());

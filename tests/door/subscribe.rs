@@ -231,7 +231,7 @@ async fn a_library_client_publishes_and_subscribes_with_every_qos() {
             }
         }
     };
-    let both = async { tokio::join!(talk, listen) };
+    let both = Box::pin(async { tokio::join!(talk, listen) });
     tokio::time::timeout(PATIENCE, both).await.unwrap();
     assert_eq!(copies, [20_000, 20_001, 20_002]);
     for n in 0..3 {

@@ -1,6 +1,7 @@
 //! What the integration tests share: waiting for conditions, finding data and programs.
 #![allow(dead_code, reason = "each test uses what it needs")]
 
+pub(crate) mod certificates;
 pub(crate) mod database;
 pub(crate) mod load;
 pub(crate) mod other;

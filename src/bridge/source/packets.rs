@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rumqttc::{ConnAck, Packet, Publish, QoS, SubAck, SubscribeReasonCode};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 impl Source {
@@ -76,6 +77,7 @@ impl Source {
             warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice());
         }
         link.receiving();
+        self.stall.receiving(Instant::now());
         self.state(|s| {
             s.step = Step::Receiving.as_str().into();
             s.last_error = words;
@@ -94,6 +96,9 @@ impl Source {
         }
         let now = self.clock.now_ms();
         self.counters.bridge_messages.increment();
+        if !publish.retain {
+            self.stall.heard(Instant::now());
+        }
         let receipt = match publish.qos {
             QoS::AtMostOnce => Receipt::none(),
             qos => {
@@ -119,6 +124,10 @@ impl Source {
         self.state(|s| {
             s.messages += 1;
             s.last_message_ms = Some(now);
+            if s.silent && !publish.retain {
+                s.silent = false;
+                s.last_error.clear();
+            }
             s.side_buffer = waiting;
         });
     }

@@ -2,9 +2,12 @@
 
 use super::super::failure::{Failure, PATTERN, Step};
 use super::super::link::Link;
-use super::Source;
+use super::super::stall::Silence;
+use super::{Ended, Source, broken};
 
+use std::ops::ControlFlow;
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::warn;
 
 impl Source {
@@ -27,9 +30,37 @@ impl Source {
         self.state(|s| s.last_error = words.into());
     }
 
+    /// Nothing has come for so long that it is worth a word, and perhaps a new connection.
+    pub(super) fn on_silence(&mut self, link: &Link) -> ControlFlow<Ended> {
+        let Some(silence) = self.stall.judge(Instant::now()) else {
+            return ControlFlow::Continue(());
+        };
+        self.state(|s| s.silent = true);
+        match silence {
+            Silence::Stalled(silent) => {
+                self.counters.reasons.note("source_stalled", self.clock.now_ms());
+                let words = format!("nothing came for {} s", silent.as_secs());
+                ControlFlow::Break(broken(link, Failure::new(Step::Receiving, words)))
+            }
+            Silence::NeverReceived(silent) => {
+                self.counters.reasons.note("source_never_received", self.clock.now_ms());
+                let words = format!(
+                    "connected for {} s and never received anything; check topics ({}) and \
+                     permissions",
+                    silent.as_secs(),
+                    self.filters.join(" ")
+                );
+                warn!("source {}: {words}", self.name);
+                self.state(|s| s.last_error = words);
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
     /// The connection is over, whatever ended it.
     pub(super) fn hung_up(&mut self, link: &Link) {
         let now = self.clock.now_ms();
+        self.stall.hung_up();
         if link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after) {
             self.backoff.reset();
             self.series.reset();

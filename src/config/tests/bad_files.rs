@@ -113,6 +113,33 @@ fn what_is_wrong_in_broker_toml_is_one_line_with_the_place_and_the_way_out() {
              topics into topics",
         ),
         (
+            "[[mqttSources]]\nbroker = 'wss://[::1]/mqtt'",
+            "broker.toml:2: mqttSources[0].broker: wss:// cannot reach an IPv6 address; give the \
+             broker a name, in DNS or /etc/hosts",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\ncaFile = 'ca.pem'",
+            "broker.toml:3: mqttSources[0].caFile: means nothing with mqtt://; use mqtts:// or \
+             wss://, or leave it out",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'mqtts://b'\ncaFile = '/nowhere/ca.pem'",
+            "broker.toml:3: mqttSources[0].caFile: /nowhere/ca.pem is no file; name one in PEM form",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'mqtts://b'\nclientCertificate = '/dev/../etc/hostname'",
+            "broker.toml:3: mqttSources[0].clientCertificate: needs clientKey beside it",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\nconnectTimeoutSec = -1",
+            "broker.toml:3: mqttSources[0].connectTimeoutSec: -1 is no time for a dial; use 1 to 300",
+        ),
+        (
+            "[[mqttSources]]\nbroker = 'b'\nstallSec = 5",
+            "broker.toml:3: mqttSources[0].stallSec: 5 is no such time; use 10 to 604800, or 0 for \
+             never",
+        ),
+        (
             "[[mqttSources]]\nbroker = 'b'\ntopics = ['meshcore#']",
             "broker.toml:3: mqttSources[0].topics: \"meshcore#\" has a # that is not its whole \
              last level; write it as meshcore/#",

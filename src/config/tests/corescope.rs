@@ -7,8 +7,11 @@ fn an_empty_file_is_the_ingestor_beside_a_broker_and_a_server() {
     let config = json("{}").unwrap();
     assert_eq!(config.broker, Broker { enabled: false, listeners: vec![] });
     let [source] = config.sources.as_slice() else { panic!("one source") };
-    assert_eq!((source.name.as_str(), source.host.as_str()), ("local", "localhost"));
-    assert_eq!((source.port, source.topics.as_slice()), (1883, ["meshcore/#".into()].as_slice()));
+    assert_eq!((source.name.as_str(), source.remote.host.as_str()), ("local", "localhost"));
+    assert_eq!(
+        (source.remote.port, source.topics.as_slice()),
+        (1883, ["meshcore/#".into()].as_slice())
+    );
     assert_eq!(config.notes, [""; 0]);
 }
 
@@ -38,14 +41,12 @@ fn its_example_loads_with_everything_that_only_the_server_reads() {
     )
     .unwrap();
     assert!(!config.broker.enabled && config.db_path.ends_with("data/mesh.db"));
-    let [source] = config.sources.as_slice() else { panic!("the plain source") };
+    let [source, far] = config.sources.as_slice() else { panic!("two sources") };
     assert_eq!((source.name.as_str(), source.topics.len()), ("local", 1));
+    assert_eq!(far.remote.to_string(), "mqtts://mqtt.example:8883");
     assert_eq!(config.channel_keys.len(), 3);
     assert_eq!(config.retention.nodes, Duration::from_secs(30 * 86_400));
-    assert_eq!(
-        config.notes,
-        ["source lincomatic: mqtts is not built yet, mqtt.example:8883 is not connected",]
-    );
+    assert_eq!(config.notes, [""; 0]);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn the_case_of_keys_does_not_matter_the_last_of_two_counts_and_null_is_absent() 
 fn the_oldest_form_counts_where_the_newer_one_is_absent() {
     let source = |text: &str| {
         let source = json(text).unwrap().sources.remove(0);
-        (source.name, source.host, source.topics)
+        (source.name, source.remote.host, source.topics)
     };
     let own = (String::from("default"), String::from("b"));
     let all = vec![String::from("meshcore/#")];

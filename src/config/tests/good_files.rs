@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::config::ClientTls;
 
 fn source(text: &str) -> Source {
     let mut sources = toml(&format!("[[mqttSources]]\n{text}")).unwrap().sources;
@@ -86,7 +87,7 @@ fn the_environments_broker_takes_the_place_of_every_source() {
     };
     let sources = load(None, "tcp://b:1884").unwrap().sources;
     assert_eq!(sources.len(), 1);
-    assert_eq!((sources[0].name.as_str(), sources[0].host.as_str()), ("env", "b"));
+    assert_eq!((sources[0].name.as_str(), sources[0].remote.host.as_str()), ("env", "b"));
     assert_eq!(sources[0].topics, ["meshcore/#"]);
     assert_eq!(load(Some("x/#"), "b").unwrap().sources[0].topics, ["x/#"]);
     assert_eq!(
@@ -100,7 +101,7 @@ fn the_environments_broker_takes_the_place_of_every_source() {
 #[test]
 fn a_source_has_its_defaults_filled_in_and_its_regions_in_upper_case() {
     let plain = source("broker = 'mqtt://b.example'");
-    assert_eq!((plain.name.as_str(), plain.port), ("b.example:1883", 1883));
+    assert_eq!((plain.name.as_str(), plain.remote.port), ("b.example:1883", 1883));
     assert_eq!(plain.topics, ["meshcore/#"]);
     assert!(plain.persistent_session && plain.iata_filter.is_empty() && plain.region.is_none());
 
@@ -167,8 +168,7 @@ fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
 fn a_transport_that_is_not_built_yet_is_noted_and_never_becomes_a_plain_one() {
     let config = toml(
         "[[broker.listeners]]\ntransport = 'tls'\nbind = '[::]:8883'\naccess = 'accounts'\n\
-         [web]\nenabled = false\n\
-         [[mqttSources]]\nname = 'far'\nbroker = 'wss://u:hunter2@b.example/mqtt'\nstallSec = 9",
+         [web]\nenabled = false",
     )
     .unwrap();
     assert_eq!((config.broker.listeners, config.sources), (vec![], vec![]));
@@ -176,11 +176,33 @@ fn a_transport_that_is_not_built_yet_is_noted_and_never_becomes_a_plain_one() {
         config.notes,
         [
             "broker.listeners[0]: tls is not built yet, nothing listens on [::]:8883",
-            "source far: wss is not built yet, b.example:443 is not connected",
             "no listener and no source: nothing comes in",
-            "mqttSources[0].stallSec: not built yet, silence alone ends no connection",
         ]
     );
+}
+
+#[test]
+fn a_source_is_reached_as_its_url_says() {
+    let cases = [
+        ("b.example", "mqtt://b.example:1883"),
+        ("tcp://[2001:db8::1]", "mqtt://[2001:db8::1]:1883"),
+        ("ssl://b.example", "mqtts://b.example:8883"),
+        ("mqtts://bob:s3cret@b.example:443", "mqtts://b.example:443"),
+        ("ws://b.example", "ws://b.example:80/"),
+        ("wss://b.example/mqtt?x=1", "wss://b.example:443/mqtt?x=1"),
+    ];
+    for (url, remote) in cases {
+        let source = toml(&format!("[[mqttSources]]\nbroker = '{url}'")).unwrap().sources.remove(0);
+        assert_eq!(source.remote.to_string(), remote);
+        assert_eq!(source.remote.tls, ClientTls::default());
+        assert_eq!(source.connect_timeout, Duration::from_secs(10));
+        assert_eq!(source.stall, Some(Duration::from_secs(300)));
+    }
+    let text = "[[mqttSources]]\nbroker = 'wss://b'\nrejectUnauthorized = false\n\
+                connectTimeoutSec = 25\nstallSec = 0";
+    let source = toml(text).unwrap().sources.remove(0);
+    assert!(!source.remote.tls.verify);
+    assert_eq!((source.connect_timeout, source.stall), (Duration::from_secs(25), None));
 }
 
 #[test]

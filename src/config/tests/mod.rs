@@ -115,6 +115,9 @@ fn the_shipped_file_has_every_key_and_its_examples_load() {
         ("broker.toml", &uncommented(true)),
         ("channel-rainbow.json", "{}"),
         ("club.password", "secret\n"),
+        ("club-ca.pem", ""),
+        ("hub.crt", ""),
+        ("hub.key", ""),
     ]);
     let written = find(Some("broker.toml"), dir.path()).unwrap();
     // Each key in at least one place: a list's entries need not all have all of them.
@@ -125,7 +128,7 @@ fn the_shipped_file_has_every_key_and_its_examples_load() {
     assert!(given.len() > 60, "the keys are not found: {given:?}");
 
     let config = load("broker.toml", dir.path(), &no_env).unwrap();
-    assert_eq!(config.sources.len(), 1);
+    assert_eq!(config.sources.len(), 2);
     assert_eq!(config.channel_keys.len(), 2);
 }
 

@@ -101,14 +101,16 @@ fn count(db: &Path, sql: &str) -> i64 {
 /// An empty file with the hub's own schema.
 fn empty_database(path: &Path) {
     let counters = std::sync::Arc::new(meshbox::counters::Counters::default());
+    let clock = meshbox::clock::Clock::system();
     let options = meshbox::store::Options {
         path: path.into(),
         commit_interval: std::time::Duration::from_secs(1),
         sample_interval: std::time::Duration::from_secs(300),
         retention: meshbox::config::Retention::for_ever(),
         observer_blacklist: Vec::new(),
+        trust: meshbox::clock::Trust::given(clock.clone()),
+        wal_max_bytes: 64 << 20,
     };
-    let clock = meshbox::clock::Clock::system();
     let (sink, writer) = meshbox::store::start(options, clock, counters).unwrap();
     drop(sink);
     writer.finish(std::time::Instant::now() + std::time::Duration::from_secs(60)).unwrap();
