@@ -40,7 +40,7 @@ fn a_log_that_nobody_reads_any_more_does_not_stop_the_hub() {
     let mut strange = TcpStream::connect(hub.mqtt.unwrap()).unwrap();
     strange.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     eventually("the stranger is counted", || {
-        status(dir.path()).filter(|s| s.reasons.contains_key("first_packet_is_no_connect"))
+        status(dir.path()).filter(|s| s.reasons.contains_key("http_without_websocket"))
     });
     assert!(acknowledged(&hub, 1));
     assert_eq!(hub.terminate(), Some(0));

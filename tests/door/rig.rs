@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use meshbox::broker::{self, Broker, Parts};
 use meshbox::clock::Clock;
-use meshbox::config::{self, Access, Listener, Transport};
+use meshbox::config::{self, Access, Listener};
 use meshbox::counters::Counters;
 use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{Inlet, Message, Origin, Outcome, Outlet};
@@ -54,7 +54,7 @@ pub(crate) struct Arrival {
 }
 
 pub(crate) fn listener(bind: &str, access: Access) -> Listener {
-    Listener { transport: Transport::Tcp, bind: bind.parse().unwrap(), access }
+    Listener::tcp(bind.parse().unwrap(), access)
 }
 
 /// Starts a broker on these listeners; the test takes the messages itself.
@@ -64,6 +64,10 @@ pub(crate) async fn open_with(listeners: Vec<Listener>, bounds: Bounds) -> (Hous
 }
 
 pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
+    open_as(config::Broker::with(listeners), inlet).await
+}
+
+pub(crate) async fn open_as(config: config::Broker, inlet: Inlet) -> House {
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let parts = Parts {
         inlet,
@@ -71,7 +75,6 @@ pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
         counters: Arc::clone(&counters),
         shutdown: shutdown.clone(),
     };
-    let config = config::Broker { enabled: true, listeners };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
     House { broker, counters, shutdown, addresses }
