@@ -22,7 +22,8 @@ fn header(client: [u8; 4]) -> Vec<u8> {
 
 async fn code_of(house: &House, more: &str) -> (Client, ConnectReturnCode) {
     let mut client = Client::dial(house.address(), "/", &format!("{MQTT}{more}")).await;
-    client.send(BINARY, &bytes_of(&Packet::Connect(connect("proxied")))).await;
+    // Without an id nobody's session is taken over.
+    client.send(BINARY, &bytes_of(&Packet::Connect(connect("")))).await;
     let Packet::ConnAck(ConnAck { code, .. }) = client.packet().await else { panic!() };
     (client, code)
 }

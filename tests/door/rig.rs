@@ -270,6 +270,16 @@ impl Raw {
         said
     }
 
+    /// Reads until these bytes have come, whatever comes before them.
+    pub(crate) async fn reads_until(&mut self, wanted: &[u8]) {
+        let all = async {
+            while !self.buffer.windows(wanted.len()).any(|bytes| bytes == wanted) {
+                assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0);
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("they should come");
+    }
+
     /// Shows that nothing has been said: the answer to a PINGREQ comes first.
     pub(crate) async fn nothing_said(&mut self) {
         self.send(&Packet::PingReq).await;
