@@ -58,3 +58,21 @@ fn the_database_and_the_control_socket_do_not_go_short_of_files() {
     assert!(soft >= hard.min(4_096), "{line}");
     drop(hub);
 }
+
+#[test]
+fn case_7_a_hub_whose_files_are_used_up_recovers_and_its_log_stays_small() {
+    let dir = folder();
+    let hub = HubProcess::start_with_files(dir.path(), 64);
+    // More than it can have; those that it cannot accept wait in the system's queue.
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(hub.mqtt.unwrap()).unwrap()).collect();
+    eventually("it has run out of files", || {
+        hub.output().contains("could not be accepted").then_some(())
+    });
+    // It goes on resting and trying for a while.
+    std::thread::park_timeout(std::time::Duration::from_secs(2));
+    drop(silent);
+    assert!(acknowledged(&hub, 1));
+    let said = hub.output();
+    assert!(said.lines().count() < 20 && said.len() < 4_000, "{said}");
+    assert_eq!(hub.terminate(), Some(0));
+}

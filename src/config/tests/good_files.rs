@@ -212,6 +212,53 @@ fn listeners_are_as_they_are_written() {
 }
 
 #[test]
+fn a_certificate_lies_beside_the_file_and_every_transport_is_taken() {
+    let config = toml(
+        "trustedProxies = ['10.0.0.1', 'fd00::/8']\n[broker]\nmaxConnections = 100\n\
+         [[broker.listeners]]\ntransport = 'wss'\nbind = '0.0.0.0:0'\ncertificateFile = 'c.pem'\n\
+         keyFile = '/etc/k.pem'\norigins = ['Map.Example.org']\nproxyProtocol = true\n\
+         [[broker.listeners]]\ntransport = 'ws'\nbind = '0.0.0.0:0'",
+    )
+    .unwrap();
+    let [wss, ws] = &config.broker.listeners[..] else { panic!() };
+    let files = wss.certificate.as_ref().unwrap();
+    assert!(files.certificate.is_absolute() && files.certificate.ends_with("c.pem"));
+    assert_eq!(files.key, Path::new("/etc/k.pem"));
+    assert_eq!((&wss.origins[..], wss.proxy_protocol), (&["map.example.org".to_owned()][..], true));
+    assert_eq!((ws.transport.to_string().as_str(), ws.certificate.is_none()), ("ws", true));
+    assert_eq!(config.broker.max_connections_per_address, 25);
+    assert_eq!(config.broker.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn risky_listeners_are_noted_in_words() {
+    let notes = |text: &str| toml(&format!("{text}\n[web]\nenabled = false")).unwrap().notes;
+    let cases = [
+        (
+            "[[broker.listeners]]\naccess = 'anyone'",
+            "anyone who can reach 0.0.0.0:1883 may publish",
+        ),
+        (
+            "[[broker.listeners]]\naccess = 'accounts'",
+            "passwords travel to 0.0.0.0:1883 unencrypted",
+        ),
+        ("trustedProxies = ['10.0.0.1']", "a proxy before 0.0.0.0:1883 would let everybody in"),
+        ("trustedProxies = ['10.0.0.1']", "trustedProxies: no listener asks a proxy"),
+        (
+            "[[broker.listeners]]\ntransport = 'ws'\nbind = '127.0.0.1:8083'",
+            "if a proxy on this machine points to 127.0.0.1:8083",
+        ),
+    ];
+    for (text, words) in cases {
+        let notes = notes(text);
+        assert!(notes.iter().any(|note| note.contains(words)), "{text}: {notes:?}");
+    }
+    for quiet in ["", "[[broker.listeners]]\nbind = '127.0.0.1:1'\naccess = 'anyone'"] {
+        assert!(notes(quiet).is_empty(), "{quiet}");
+    }
+}
+
+#[test]
 fn channel_keys_come_in_corescopes_order_and_their_bytes_are_not_shown() {
     let key = "0f".repeat(16);
     let dir = folder(&[
