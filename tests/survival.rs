@@ -69,7 +69,7 @@ fn case_7_a_hub_whose_files_are_used_up_recovers_and_its_log_stays_small() {
         hub.output().contains("could not be accepted").then_some(())
     });
     // It goes on resting and trying for a while.
-    std::thread::park_timeout(std::time::Duration::from_secs(2));
+    std::thread::park_timeout(Duration::from_secs(2));
     drop(silent);
     assert!(acknowledged(&hub, 1));
     let said = hub.output();

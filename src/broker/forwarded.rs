@@ -20,7 +20,7 @@ impl Caller {
         Self { address: address.to_canonical(), outside: None }
     }
 
-    fn from_outside(self, reason: &'static str) -> Self {
+    fn judged_outside(self, reason: &'static str) -> Self {
         Self { outside: self.outside.or(Some(reason)), ..self }
     }
 
@@ -31,14 +31,14 @@ impl Caller {
         let told = Self { address, ..self };
         if address.is_loopback() && !self.address.is_loopback() {
             return Self { address: self.address, ..told }
-                .from_outside("proxy_names_its_own_loopback");
+                .judged_outside("proxy_names_its_own_loopback");
         }
         told
     }
 
     /// The client of which a proxy that we trust tells nothing.
     pub(super) fn untold(self) -> Self {
-        self.from_outside("proxy_names_no_client")
+        self.judged_outside("proxy_names_no_client")
     }
 
     /// The client behind a request. A proxy's word counts only if it is one of `trusted`; a page
@@ -47,13 +47,13 @@ impl Caller {
         let caller = match is_among(self.address, trusted) {
             true => self.behind_proxy(said.forwarded_for.as_deref(), trusted),
             false if said.forwarded_for.is_some() || said.forwarded_otherwise => {
-                self.from_outside("forwarded_by_a_stranger")
+                self.judged_outside("forwarded_by_a_stranger")
             }
             false => self,
         };
         match &said.origin {
             Some(origin) if !is_own_page(origin, said.host.as_deref(), origins) => {
-                caller.from_outside("page_of_another_host")
+                caller.judged_outside("page_of_another_host")
             }
             _ => caller,
         }

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn header(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
-        let length = (rest.len() as u16).to_be_bytes();
+        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
         [&SIGNATURE[..], &[command, family], &length, rest].concat()
     }
 

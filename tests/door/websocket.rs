@@ -38,7 +38,7 @@ pub(crate) const BINARY: u8 = 0x82;
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match u16::try_from(payload.len()) {
-        Ok(short @ 0..=125) => bytes.push(0x80 | short as u8),
+        Ok(short @ 0..=125) => bytes.push(0x80 | short.to_be_bytes()[1]),
         Ok(middle) => {
             bytes.push(0x80 | 126);
             bytes.extend(middle.to_be_bytes());
@@ -208,7 +208,7 @@ async fn a_subscriber_gets_copies_in_frames_of_bounded_size() {
     subscribe.pkid = 1;
     client.send(BINARY, &bytes_of(&Packet::Subscribe(subscribe))).await;
     assert!(matches!(client.packet().await, Packet::SubAck(_)));
-    let packet = Packet::Publish(publish(TOPIC, &[b'x'; 50_000], QoS::AtMostOnce, 0));
+    let packet = Packet::Publish(publish(TOPIC, &vec![b'x'; 50_000], QoS::AtMostOnce, 0));
     client.send(BINARY, &bytes_of(&packet)).await;
     stored.next().await;
     let Packet::Publish(copy) = client.packet().await else { panic!("no copy") };

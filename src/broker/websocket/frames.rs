@@ -262,10 +262,10 @@ mod tests {
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![first];
         match payload.len() {
-            len @ 0..=125 => bytes.push(MASKED | len as u8),
+            len @ 0..=125 => bytes.push(MASKED | u8::try_from(len).unwrap()),
             len @ 126..=0xFFFF => {
                 bytes.push(MASKED | 126);
-                bytes.extend((len as u16).to_be_bytes());
+                bytes.extend(u16::try_from(len).unwrap().to_be_bytes());
             }
             len => {
                 bytes.push(MASKED | 127);
@@ -307,7 +307,7 @@ mod tests {
             frame(CONTINUATION, b""),
             frame(FIN | CONTINUATION, b"stream"),
             frame(FIN | PONG, b"unasked"),
-            frame(FIN | BINARY, &[b'x'; 70_000]),
+            frame(FIN | BINARY, &vec![b'x'; 70_000]),
         ]
         .concat();
         for size in [1, 2, 3, 7, 1000, bytes.len()] {
