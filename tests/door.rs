@@ -3,10 +3,15 @@
 //! The broker runs alone: `rig` stands in for the pipeline, and completes receipts as each test
 //! wants.
 
+mod clients;
 mod hostile;
 mod login;
 mod outside;
+mod proxied;
 mod publish;
 mod rig;
+mod silent;
 mod stop;
 mod subscribe;
+mod tls;
+mod websocket;

@@ -40,7 +40,7 @@ fn a_log_that_nobody_reads_any_more_does_not_stop_the_hub() {
     let mut strange = TcpStream::connect(hub.mqtt.unwrap()).unwrap();
     strange.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     eventually("the stranger is counted", || {
-        status(dir.path()).filter(|s| s.reasons.contains_key("first_packet_is_no_connect"))
+        status(dir.path()).filter(|s| s.reasons.contains_key("http_without_websocket"))
     });
     assert!(acknowledged(&hub, 1));
     assert_eq!(hub.terminate(), Some(0));
@@ -57,4 +57,22 @@ fn the_database_and_the_control_socket_do_not_go_short_of_files() {
     let [soft, hard] = numbers[..] else { panic!("{line}") };
     assert!(soft >= hard.min(4_096), "{line}");
     drop(hub);
+}
+
+#[test]
+fn case_7_a_hub_whose_files_are_used_up_recovers_and_its_log_stays_small() {
+    let dir = folder();
+    let hub = HubProcess::start_with_files(dir.path(), 64);
+    // More than it can have; those that it cannot accept wait in the system's queue.
+    let silent: Vec<_> = (0..200).map(|_| TcpStream::connect(hub.mqtt.unwrap()).unwrap()).collect();
+    eventually("it has run out of files", || {
+        hub.output().contains("could not be accepted").then_some(())
+    });
+    // It goes on resting and trying for a while.
+    std::thread::park_timeout(Duration::from_secs(2));
+    drop(silent);
+    assert!(acknowledged(&hub, 1));
+    let said = hub.output();
+    assert!(said.lines().count() < 20 && said.len() < 4_000, "{said}");
+    assert_eq!(hub.terminate(), Some(0));
 }

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Connections from one address at the same time: a quarter of all, so that it takes four addresses
-/// to keep everyone else out, and far more than the gateways behind one household's or club's
-/// address.
-pub(super) const MAX_FROM_ADDRESS: usize = super::listener::MAX_CONNECTIONS / 4;
-
 /// The addresses that have connections now; clones share them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Addresses {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// How many one may have at the same time.
+    most: usize,
+}
 
 /// A connection's share of its address; given back when dropped.
 #[derive(Debug)]
@@ -22,7 +21,12 @@ pub(super) struct Share {
 }
 
 impl Addresses {
-    /// A share for one more connection from `peer`; `None` when it has [`MAX_FROM_ADDRESS`] already.
+    /// Without any connection yet; each address may have so many.
+    pub(super) fn with_most(most: usize) -> Self {
+        Self { counts: Arc::default(), most }
+    }
+
+    /// A share for one more connection from `peer`; `None` when it has all it may have.
     /// This machine has no such bound: what runs on it is ours.
     pub(super) fn share(&self, peer: IpAddr) -> Option<Share> {
         let peer = peer.to_canonical();
@@ -32,7 +36,7 @@ impl Addresses {
         let address = place(peer);
         let mut counts = self.counts();
         let count = counts.entry(address).or_default();
-        if *count >= MAX_FROM_ADDRESS {
+        if *count >= self.most {
             return None;
         }
         *count += 1;
@@ -41,7 +45,7 @@ impl Addresses {
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,15 +75,17 @@ fn place(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const MAX: usize = 250;
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
     #[test]
     fn an_address_has_so_many_shares_and_no_more_until_one_is_given_back() {
-        let addresses = Addresses::default();
+        let addresses = Addresses::with_most(MAX);
         let take = || addresses.share(ip("10.0.0.9"));
-        let mut shares: Vec<_> = (0..MAX_FROM_ADDRESS).map(|_| take().unwrap()).collect();
+        let mut shares: Vec<_> = (0..MAX).map(|_| take().unwrap()).collect();
         assert!(take().is_none() && addresses.share(ip("::ffff:10.0.0.9")).is_none());
         assert!(addresses.share(ip("10.0.0.8")).is_some());
         shares.pop();
@@ -90,8 +96,8 @@ mod tests {
 
     #[test]
     fn a_host_that_changes_its_ipv6_address_is_the_same() {
-        let addresses = Addresses::default();
-        let _shares: Vec<_> = (0..MAX_FROM_ADDRESS)
+        let addresses = Addresses::with_most(MAX);
+        let _shares: Vec<_> = (0..MAX)
             .map(|n| addresses.share(ip(&format!("2001:db8:1:2::{n:x}"))).unwrap())
             .collect();
         assert!(addresses.share(ip("2001:db8:1:2:ffff::1")).is_none());
@@ -100,10 +106,9 @@ mod tests {
 
     #[test]
     fn this_machine_has_no_bound() {
-        let addresses = Addresses::default();
+        let addresses = Addresses::with_most(MAX);
         for near in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
-            let shares: Vec<_> =
-                (0..=MAX_FROM_ADDRESS).map(|_| addresses.share(ip(near))).collect();
+            let shares: Vec<_> = (0..=MAX).map(|_| addresses.share(ip(near))).collect();
             assert!(shares.iter().all(Option::is_some), "{near}");
         }
     }

@@ -1,55 +1,41 @@
-//! Listening sockets: bind them, accept, and give each connection a task of its own.
+//! Listeners: accept, and give each connection a task of its own, in which everything else happens:
+//! whatever a client does, or does not do, the next one is accepted.
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::net::sockopt;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::addresses::{Addresses, Share};
+use super::arrival::{self, Site, Stream};
 use super::door::{self, Visitor};
+use super::forwarded::Caller;
 use super::house::{House, Intake};
-use crate::config::Access;
 use crate::supervise::{say, supervise};
 
-/// Connections that are served at the same time, on all listeners together.
-pub(super) const MAX_CONNECTIONS: usize = 1_000;
-
-/// Connections above that which are told so at the same time; the rest is closed without a word.
+/// Connections above the bound which are told so at the same time; the rest is closed without a word.
 pub(super) const MAX_REFUSALS: usize = 64;
-
-/// Connections that the system holds for us while we are busy.
-const BACKLOG: u32 = 1024;
 
 /// How long accepting rests after an error such as "too many open files", which would come again at
 /// once.
 const REST: Duration = Duration::from_millis(100);
 
-/// A peer that vanished without a word is found out after these, also when it promised no keepalive.
-const PROBE_AFTER: Duration = Duration::from_secs(120);
-const PROBE_EVERY: Duration = Duration::from_secs(30);
+/// How long a client may take for everything below MQTT: TLS, and the request of a WebSocket. A small
+/// processor needs seconds for the first.
+const ARRIVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// An address cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}; {advice}")]
-pub struct BindError {
-    address: SocketAddr,
-    advice: &'static str,
-    // Not a `source`: the message has it already.
-    cause: io::Error,
-}
+/// The same for one that will be turned away anyhow.
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Where connections come from.
 pub(super) trait Doorstep: Send + Sync + 'static {
     /// What they are.
-    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Stream: Stream;
 
     /// The next one, and who it is. Cancel-safe.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, IpAddr)>> + Send;
@@ -73,97 +59,16 @@ pub(super) struct Reception {
 /// Room for a connection among all, and among those of its address.
 type Room = (OwnedSemaphorePermit, Option<Share>);
 
-/// Binds an address; returns it with the port that the system gave. `0.0.0.0` and `[::]` both mean
-/// every address of both families, where there is IPv6, unless the other one is to be bound `beside`.
-///
-/// # Errors
-/// [`BindError`], in words for the user.
-pub(super) fn bind(
-    address: SocketAddr,
-    beside: bool,
-) -> Result<(TcpListener, SocketAddr), BindError> {
-    let listener = if address.ip().is_unspecified() && !beside {
-        let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port());
-        match open(both, false) {
-            Err(e) if address.is_ipv4() && is_without_ipv6(&e) => open(address, true),
-            other => other,
-        }
-    } else {
-        open(address, true)
-    };
-    let listener = listener.and_then(|l| l.local_addr().map(|a| (l, a.port())));
-    let (listener, port) = listener.map_err(|cause| BindError::new(address, cause))?;
-    Ok((listener, SocketAddr::new(address.ip(), port)))
-}
-
-impl BindError {
-    fn new(address: SocketAddr, cause: io::Error) -> Self {
-        let advice = match cause.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program, perhaps another broker, has this port: stop it, or choose \
-                 another port with `bind` in [[broker.listeners]]"
-            }
-            io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): choose a higher one"
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                "this machine does not have this address: choose one that it has, or 0.0.0.0 for all"
-            }
-            _ => "choose another address with `bind` in [[broker.listeners]]",
-        };
-        Self { address, advice, cause }
-    }
-}
-
-fn open(address: SocketAddr, own_family_only: bool) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    // A hub that starts again must not wait for the connections of the last one to be forgotten.
-    socket.set_reuseaddr(true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, own_family_only)?;
-    }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The errors of a system that was built, or is run, without IPv6.
-fn is_without_ipv6(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let errno = Errno::from_io_error(error);
-    let without =
-        [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL, Errno::NOPROTOOPT, Errno::PROTONOSUPPORT];
-    errno.is_some_and(|errno| without.contains(&errno))
-}
-
-impl Doorstep for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&self) -> io::Result<(TcpStream, IpAddr)> {
-        let (stream, peer) = Self::accept(self).await?;
-        // Neither is worth a connection: without them it is slower to answer, or to be given up.
-        let _ = stream.set_nodelay(true);
-        let _ = probe(&stream);
-        Ok((stream, peer.ip().to_canonical()))
-    }
-}
-
-fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
-    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, 4)?;
-    sockopt::set_socket_keepalive(stream, true)
-}
-
 /// Accepts until the broker goes quiet. Neither an error nor a panic ends it.
-pub(super) async fn watch(doorstep: impl Doorstep, policy: Access, reception: Reception) {
+pub(super) async fn watch(doorstep: impl Doorstep, site: Arc<Site>, reception: Reception) {
     let house = Arc::clone(&reception.house);
     let panicked = say("accepting connections", Arc::clone(&house.counters), house.clock.clone());
     let doorstep = Arc::new(doorstep);
-    let make = move || accept(Arc::clone(&doorstep), policy, reception.clone());
+    let make = move || accept(Arc::clone(&doorstep), Arc::clone(&site), reception.clone());
     supervise(house.quiet.clone(), make, panicked).await;
 }
 
-async fn accept(doorstep: Arc<impl Doorstep>, policy: Access, reception: Reception) {
+async fn accept(doorstep: Arc<impl Doorstep>, site: Arc<Site>, reception: Reception) {
     let quiet = reception.house.quiet.clone();
     loop {
         let accepted = tokio::select! {
@@ -171,7 +76,7 @@ async fn accept(doorstep: Arc<impl Doorstep>, policy: Access, reception: Recepti
             accepted = doorstep.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => reception.receive(stream, peer, policy),
+            Ok((stream, peer)) => reception.receive(stream, peer, &site),
             Err(error) => {
                 let note = || format!("a connection could not be accepted: {error}");
                 reception.house.note("accept_failed", note);
@@ -185,39 +90,89 @@ async fn accept(doorstep: Arc<impl Doorstep>, policy: Access, reception: Recepti
 }
 
 impl Reception {
-    fn receive<S>(&self, stream: S, peer: IpAddr, policy: Access)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    fn receive<S: Stream>(&self, stream: S, peer: IpAddr, site: &Arc<Site>) {
         self.house.counters.broker_accepted.increment();
-        let (room, turned_away) = match self.room_for(peer) {
+        // The connections of a proxy are those of its clients: who they are is not known yet.
+        let share = if site.hears(peer) { Ok(None) } else { self.share(peer).map(Some) };
+        let (room, turned_away) = match share.and_then(|share| Ok((self.room()?, share))) {
             Ok(room) => (room, None),
             Err(reason) => {
                 let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() else {
-                    self.house.counters.broker_refused.increment();
-                    let note = || format!("a connection from {peer} was closed");
-                    return self.house.note(reason, note);
+                    return self.refuse(peer, reason);
                 };
                 ((room, None), Some(reason))
             }
         };
-        let visitor = Visitor { peer, policy, turned_away };
-        let (house, intake) = (Arc::clone(&self.house), self.intake.clone());
-        let kill = self.kill.clone();
+        let (reception, site) = (self.clone(), Arc::clone(site));
         self.doors.spawn(async move {
+            let kill = reception.kill.clone();
             tokio::select! {
                 () = kill.cancelled() => {}
-                () = door::serve(stream, visitor, house, intake) => {}
+                () = reception.attend(stream, peer, &site, (room, turned_away)) => {}
             }
-            drop(room);
         });
     }
 
-    /// Room for one more connection from there, or the name of the reason why there is none.
-    fn room_for(&self, peer: IpAddr) -> Result<Room, &'static str> {
-        let share = self.addresses.share(peer).ok_or("too_many_from_address")?;
-        let room = Arc::clone(&self.room).try_acquire_owned();
-        Ok((room.map_err(|_| "too_many_connections")?, Some(share)))
+    /// Everything about one connection, from its first byte to its last.
+    async fn attend<S: Stream>(
+        self,
+        stream: S,
+        peer: IpAddr,
+        site: &Site,
+        ((room, mut share), mut turned_away): (Room, Option<&'static str>),
+    ) {
+        let patience = turned_away.map_or(ARRIVE_WITHIN, |_| TURNED_AWAY_WITHIN);
+        let arriving = tokio::time::timeout(patience, arrival::arrive(stream, peer, site));
+        let arrived = tokio::select! {
+            () = self.house.quiet.cancelled() => return,
+            arrived = arriving => arrived.unwrap_or(Err("handshake_too_slow")),
+        };
+        let arrival = match arrived {
+            Ok(arrival) => arrival,
+            Err(reason) => return self.refuse(peer, reason),
+        };
+        let Caller { address, outside } = arrival.caller;
+        if share.is_none() && turned_away.is_none() {
+            match self.share(address) {
+                Ok(taken) => share = Some(taken),
+                Err(reason) => turned_away = Some(reason),
+            }
+        }
+        if let Some(reason) = outside {
+            let words = || format!("a connection from {address} counts as from outside");
+            self.house.note(reason, words);
+        }
+        let outside = outside.is_some();
+        let transport = site.transport;
+        let visitor =
+            Visitor { peer: address, outside, transport, policy: site.access, turned_away };
+        let Self { house, intake, .. } = self;
+        door::serve(arrival.stream, visitor, Arc::clone(&house), intake).await;
+        if let Some(reason) = arrival.fault.get() {
+            house.note(reason, || format!("a connection from {address} was closed"));
+        }
+        drop((room, share));
+    }
+
+    fn refuse(&self, peer: IpAddr, reason: &'static str) {
+        self.house.counters.broker_refused.increment();
+        if reason == door::GONE {
+            // Health checks and port scans do that all day.
+            let _ = self.house.counters.reasons.note(reason, self.house.clock.now_ms());
+        } else {
+            let peer = peer.to_canonical();
+            self.house.note(reason, || format!("a connection from {peer} was closed"));
+        }
+    }
+
+    /// Room for one more connection among all.
+    fn room(&self) -> Result<OwnedSemaphorePermit, &'static str> {
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| "too_many_connections")
+    }
+
+    /// The same among those of its address.
+    fn share(&self, peer: IpAddr) -> Result<Share, &'static str> {
+        self.addresses.share(peer).ok_or("too_many_from_address")
     }
 }
 
@@ -225,6 +180,7 @@ impl Reception {
 mod tests {
     use super::*;
     use crate::broker::rig::{Rig, eventually};
+    use crate::config::{Access, Listener};
     use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::{Mutex, mpsc};
@@ -247,6 +203,11 @@ mod tests {
         }
     }
 
+    fn lan() -> Arc<Site> {
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), Access::Lan);
+        Arc::new(Site::of(&listener, &[], None).unwrap())
+    }
+
     fn reception(rig: &Rig, room: usize, refusals: usize) -> Reception {
         Reception {
             house: Arc::clone(&rig.house),
@@ -255,7 +216,7 @@ mod tests {
             kill: CancellationToken::new(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(refusals)),
-            addresses: Addresses::default(),
+            addresses: Addresses::with_most(250),
         }
     }
 
@@ -276,7 +237,7 @@ mod tests {
         let doorstep = Scripted { streams: Mutex::new(streams), failures: Arc::clone(&failures) };
         let failed = || failures.load(std::sync::atomic::Ordering::Relaxed);
         let started = std::time::Instant::now();
-        let loop_ = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let loop_ = tokio::spawn(watch(doorstep, lan(), reception(&rig, 10, 10)));
         eventually("it has failed a few times", || failed() >= 5).await;
         // It rests between the errors instead of spinning, and the log says so once.
         assert!(started.elapsed() >= REST * 4);
@@ -308,7 +269,7 @@ mod tests {
         let (sender, streams) = mpsc::channel(1);
         let scripted = Scripted { streams: Mutex::new(streams), failures: Arc::default() };
         let doorstep = Faulty(scripted, false.into());
-        let watched = tokio::spawn(watch(doorstep, Access::Lan, reception(&rig, 10, 10)));
+        let watched = tokio::spawn(watch(doorstep, lan(), reception(&rig, 10, 10)));
         let (mut client, ours) = duplex(1024);
         sender.send(ours).await.unwrap();
         assert_eq!(log_in(&mut client).await, [0x20, 2, 0, 0]);
@@ -323,7 +284,7 @@ mod tests {
         let reception = reception(&rig, 1, 1);
         let arrive = || {
             let (client, ours) = duplex(1024);
-            reception.receive(ours, "127.0.0.1".parse().unwrap(), Access::Lan);
+            reception.receive(ours, "127.0.0.1".parse().unwrap(), &lan());
             client
         };
         let mut first = arrive();
@@ -346,7 +307,7 @@ mod tests {
         let reception = reception(&rig, 10, 1);
         let arrive = |from: &str| {
             let (client, ours) = duplex(1024);
-            reception.receive(ours, from.parse().unwrap(), Access::Lan);
+            reception.receive(ours, from.parse().unwrap(), &lan());
             client
         };
         let share = || reception.addresses.share("10.0.0.9".parse().unwrap());
@@ -362,37 +323,5 @@ mod tests {
         assert!(share().is_none(), "it counts for as long as it is connected");
         drop(last);
         eventually("it is given back", || share().is_some()).await;
-    }
-
-    #[test]
-    fn a_bind_error_is_one_line_that_says_what_to_do() {
-        let address: SocketAddr = "0.0.0.0:1883".parse().unwrap();
-        let cases = [
-            (io::ErrorKind::AddrInUse, "another broker"),
-            (io::ErrorKind::PermissionDenied, "privilege"),
-            (io::ErrorKind::AddrNotAvailable, "0.0.0.0 for all"),
-        ];
-        for (kind, words) in cases {
-            let error = BindError::new(address, kind.into()).to_string();
-            assert!(error.contains("0.0.0.0:1883") && error.contains(words), "{error}");
-            assert!(!error.contains('\n'));
-        }
-    }
-
-    #[tokio::test]
-    async fn both_families_can_be_bound_side_by_side() {
-        let (_v6, address) = bind("[::]:0".parse().unwrap(), true).unwrap();
-        let v4 = SocketAddr::new("0.0.0.0".parse().unwrap(), address.port());
-        assert!(bind(v4, true).is_ok());
-    }
-
-    #[tokio::test]
-    async fn binding_reports_the_port_that_the_system_gave() {
-        for wanted in ["0.0.0.0:0", "[::]:0", "127.0.0.1:0", "[::1]:0"] {
-            let wanted: SocketAddr = wanted.parse().unwrap();
-            let (listener, address) = bind(wanted, false).unwrap();
-            assert_eq!(address.ip(), wanted.ip());
-            assert_eq!(address.port(), listener.local_addr().unwrap().port());
-        }
     }
 }

@@ -69,7 +69,7 @@ const SHOWN_OF_NAME: usize = 100;
 pub(super) fn read_connect(frames: &mut Frames) -> Result<Option<Connect>, Refusal> {
     let Some(first) = frames.waiting().first() else { return Ok(None) };
     if *first != CONNECT << 4 {
-        return Err(silently("first_packet_is_no_connect"));
+        return Err(silently(what_else(frames.waiting())));
     }
     let Some(head) = frames.head().map_err(silently)? else { return Ok(None) };
     if head.remaining > MAX_CONNECT {
@@ -132,6 +132,16 @@ impl Admitted {
     /// What its session is known by; `None` without a client id, which nobody can come back with.
     pub(super) fn session_key(&self) -> Option<Key> {
         (!self.client_id.is_empty()).then(|| (self.who.identity.clone(), self.client_id.clone()))
+    }
+}
+
+/// Names what was sent instead of a CONNECT, as far as the usual mistakes go.
+fn what_else(received: &[u8]) -> &'static str {
+    match received {
+        [0x16, ..] => "tls_on_plain_listener",
+        [b'G' | b'H' | b'O', ..] => "http_without_websocket",
+        [b'P', b'R', b'O', ..] | [b'\r', b'\n', ..] => "proxy_header_not_expected",
+        _ => "first_packet_is_no_connect",
     }
 }
 
@@ -212,7 +222,7 @@ mod tests {
     #[test]
     fn other_protocols_are_refused_with_code_1_or_in_silence() {
         let version = Some(ConnectReturnCode::RefusedProtocolVersion);
-        let cases: [(&[u8], _, &str); 9] = [
+        let cases: [(&[u8], _, &str); 13] = [
             (b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0", version, "mqtt_3_1"),
             (b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0", version, "mqtt_5"),
             (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", version, "mqtt_version_unknown"),
@@ -220,8 +230,12 @@ mod tests {
             (b"\x10\x20\xff\xff", None, "not_mqtt"),
             (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", None, "malformed_connect"),
             (b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\x09", None, "malformed_connect"),
-            (b"GET / HTTP/1.1\r\n", None, "first_packet_is_no_connect"),
+            (b"GET / HTTP/1.1\r\n", None, "http_without_websocket"),
             (b"\x10\xff\xff\xff\x7f", None, "connect_too_large"),
+            (b"\x16\x03\x01\x02\0\x01", None, "tls_on_plain_listener"),
+            (b"PROXY TCP4 1.2.3.4", None, "proxy_header_not_expected"),
+            (b"\r\n\r\n\0\r\nQUIT\n", None, "proxy_header_not_expected"),
+            (b"\x50\x02\0\x01", None, "first_packet_is_no_connect"),
         ];
         for (bytes, code, reason) in cases {
             assert_eq!(read(bytes), Err(Refusal { code, reason }), "{bytes:x?}");

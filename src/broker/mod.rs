@@ -2,7 +2,9 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | `listener` | sockets; one task a connection |
+//! | `socket` | what the system has to do: bind, accept |
+//! | `listener` | one task a connection, and how many of them |
+//! | `arrival` | from the socket to MQTT: `proxy` (PROXY protocol), `tls`, `websocket`, and `forwarded`: whose connection it is |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
@@ -26,20 +28,27 @@
 
 mod access;
 mod addresses;
+mod arrival;
 mod door;
+mod forwarded;
 mod frame;
 mod house;
 mod identity;
 mod listener;
 mod login;
 mod neighbourhood;
+mod proxy;
 mod retained;
 #[cfg(test)]
 mod rig;
 mod router;
 mod sessions;
+mod socket;
+mod tls;
+mod websocket;
 
-pub use listener::BindError;
+pub use socket::BindError;
+pub use tls::{Certificate, CertificateError};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,11 +59,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::addresses::Addresses;
+use self::arrival::Site;
 use self::house::{House, Intake};
-use self::listener::{MAX_CONNECTIONS, MAX_REFUSALS, Reception};
+use self::listener::{MAX_REFUSALS, Reception};
 use self::router::Router;
+use self::tls::Shown;
 use crate::clock::Clock;
-use crate::config::{self, Access, Transport};
+use crate::config;
 use crate::counters::{Counters, Listening};
 use crate::message::Inlet;
 
@@ -89,6 +100,12 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// A certificate cannot be shown.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// TLS does not work on this machine.
+    #[error("TLS does not work here: {0}")]
+    Tls(String),
     /// The router cannot run.
     #[error("the broker cannot start: {0}")]
     Router(String),
@@ -106,28 +123,38 @@ const ATTENDANTS_WITHIN: Duration = Duration::from_secs(2);
 /// [`StartError`]: one line that names the address and says what to do. Nothing is left running.
 pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, StartError> {
     let listeners = if config.enabled { &config.listeners[..] } else { &[] };
-    let bound = bind_all(listeners)?;
+    let bound = bind_all(listeners, &config.trusted_proxies)?;
     let mut broker = Broker::idle(parts.shutdown.child_token());
     if bound.is_empty() {
         return Ok(broker);
     }
-    let counters = Arc::clone(&parts.counters);
-    let reception = broker.reception(parts).await?;
-    for (listener, access, name) in bound {
-        counters.listening(name.clone());
-        broker.listening.push(name);
-        broker.doors.spawn(listener::watch(listener, access, reception.clone()));
+    let (counters, clock) = (Arc::clone(&parts.counters), parts.clock.clone());
+    let reception = broker.reception(config, parts).await?;
+    for Bound { socket, site, shown, listening } in bound {
+        counters.listening(listening.clone());
+        broker.listening.push(listening);
+        if let Some(shown) = shown {
+            broker.doors.spawn(tls::keep_fresh(shown, clock.clone(), broker.quiet.clone()));
+        }
+        broker.doors.spawn(listener::watch(socket, Arc::new(site), reception.clone()));
     }
     Ok(broker)
 }
 
-/// What was bound, who may come in there, and how it is shown.
-type Bound = (TcpListener, Access, Listening);
+/// A listener that is ready.
+struct Bound {
+    socket: TcpListener,
+    site: Site,
+    shown: Option<Arc<Shown>>,
+    /// How it is shown to people.
+    listening: Listening,
+}
 
-fn bind_all(listeners: &[config::Listener]) -> Result<Vec<Bound>, BindError> {
-    let mut bound = Vec::new();
-    for wanted in listeners {
-        let Transport::Tcp = wanted.transport;
+fn bind_all(
+    listeners: &[config::Listener],
+    trusted: &[config::Network],
+) -> Result<Vec<Bound>, StartError> {
+    let bind = |wanted: &config::Listener| {
         let other = |l: &config::Listener| {
             l.bind.ip().is_unspecified()
                 && l.bind.port() == wanted.bind.port()
@@ -135,28 +162,19 @@ fn bind_all(listeners: &[config::Listener]) -> Result<Vec<Bound>, BindError> {
         };
         // With port 0 they get a port each, and each may have both families.
         let beside = wanted.bind.port() != 0 && listeners.iter().any(other);
-        let (listener, address) = listener::bind(wanted.bind, beside)?;
-        bound.push((listener, wanted.access, named(wanted, address.to_string())));
-    }
-    Ok(bound)
-}
-
-fn named(listener: &config::Listener, address: String) -> Listening {
-    let access = match listener.access {
-        Access::Anyone => "anyone",
-        Access::Lan => "lan",
-        Access::Local => "local",
-        Access::Accounts => "accounts",
+        let shown = wanted.certificate.clone().map(Shown::load).transpose()?.map(Arc::new);
+        let site = Site::of(wanted, trusted, shown.clone());
+        let site = site.map_err(|error| StartError::Tls(error.to_string()))?;
+        let (socket, address) = socket::bind(wanted.bind, beside)?;
+        let listening = Listening {
+            service: "mqtt".to_owned(),
+            transport: wanted.transport.to_string(),
+            address: address.to_string(),
+            access: wanted.access.to_string(),
+        };
+        Ok(Bound { socket, site, shown, listening })
     };
-    let transport = match listener.transport {
-        Transport::Tcp => "tcp",
-    };
-    Listening {
-        service: "mqtt".to_owned(),
-        transport: transport.to_owned(),
-        address,
-        access: access.to_owned(),
-    }
+    listeners.iter().map(bind).collect()
 }
 
 impl Broker {
@@ -179,7 +197,11 @@ impl Broker {
     }
 
     /// Builds what all connections share.
-    async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
+    async fn reception(
+        &self,
+        config: &config::Broker,
+        parts: Parts,
+    ) -> Result<Reception, StartError> {
         let Parts { inlet, clock, counters, .. } = parts;
         let attendants = self.attendants.clone();
         let told = (Arc::clone(&counters), clock.clone());
@@ -191,9 +213,9 @@ impl Broker {
             intake: Intake::new(inlet, &self.intakes),
             doors: self.doors.clone(),
             kill: self.kill.clone(),
-            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            room: Arc::new(Semaphore::new(config.max_connections)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
-            addresses: Addresses::default(),
+            addresses: Addresses::with_most(config.max_connections_per_address),
         })
     }
 

@@ -17,7 +17,7 @@ use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use super::router::Router;
 use crate::clock::Clock;
-use crate::config::Access;
+use crate::config::{Access, Transport};
 use crate::counters::Counters;
 use crate::message::Outcome;
 use crate::message::queue::{Bounds, queue};
@@ -105,7 +105,7 @@ impl Drop for Rig {
 
 pub(super) fn visitor(peer: &str, policy: Access) -> Visitor {
     let peer: IpAddr = peer.parse().unwrap();
-    Visitor { peer, policy, turned_away: None }
+    Visitor { peer, outside: false, transport: Transport::Tcp, policy, turned_away: None }
 }
 
 impl Client {

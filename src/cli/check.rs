@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::app;
+use crate::broker::Certificate;
+use crate::clock::Clock;
 use crate::config::{Area, ChannelKey, Config, Home, Retention, Source};
 
 /// Arguments of `meshbox check`.
@@ -38,7 +40,8 @@ pub fn run(
     let loaded = Config::load(args.config.as_deref(), env, working_dir);
     let loaded = loaded.map_err(anyhow::Error::from).and_then(|config| {
         let nodes = nodes(&config)?;
-        Ok((config, nodes))
+        let notes = certificates(&config)?;
+        Ok((Config { notes, ..config }, nodes))
     });
     match loaded {
         Ok((config, nodes)) if args.json => writeln!(out, "{}", as_json(&config, &nodes))?,
@@ -58,6 +61,16 @@ fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(keys.iter().map(|key| hex::encode(key.public_key())).collect())
 }
 
+/// The notes, and what there is to be said about the certificates of the listeners.
+fn certificates(config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut notes = config.notes.clone();
+    for files in config.broker.listeners.iter().filter_map(|it| it.certificate.as_ref()) {
+        let certificate = Certificate::load(files)?;
+        notes.extend(certificate.complaint(Clock::system().now_ms()));
+    }
+    Ok(notes)
+}
+
 fn in_words(config: &Config, nodes: &[String]) -> String {
     let mut lines = vec![
         ("config", config.origin.to_string()),
@@ -67,7 +80,9 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     for listener in &config.broker.listeners {
         let (transport, bind, access) = (listener.transport, listener.bind, listener.access);
         let words = access.in_words();
-        lines.push(("listener", format!("mqtt {transport} {bind}, access {access}: {words}")));
+        let proxied = if listener.proxy_protocol { ", behind the PROXY protocol" } else { "" };
+        let line = format!("mqtt {transport} {bind}, access {access}: {words}{proxied}");
+        lines.push(("listener", line));
     }
     if !config.broker.enabled {
         lines.push(("listener", "none, the broker is off".into()));
@@ -202,6 +217,9 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
             "transport": it.transport.to_string(),
             "bind": it.bind.to_string(),
             "access": it.access.to_string(),
+            "certificateFile": it.certificate.as_ref().map(|files| &files.certificate),
+            "proxyProtocol": it.proxy_protocol,
+            "origins": it.origins,
         })
     };
     let source = |it: &Source| {
@@ -213,6 +231,8 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         })
     };
     let hashtags = hashtags(config);
+    let proxies = config.broker.trusted_proxies.iter().map(ToString::to_string);
+    let proxies: Vec<_> = proxies.collect();
     json!({
         "ok": true,
         "config": config.origin.to_string(),
@@ -220,6 +240,9 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "contentHash": config.content_hash.to_string(),
         "broker": config.broker.enabled,
         "listeners": config.broker.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "maxConnections": config.broker.max_connections,
+        "maxConnectionsPerAddress": config.broker.max_connections_per_address,
+        "trustedProxies": proxies,
         "sources": config.sources.iter().map(source).collect::<Vec<_>>(),
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,

@@ -14,6 +14,7 @@ pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod status;
+pub mod tls;
 
 use crate::config::{Config, env};
 
@@ -55,6 +56,8 @@ enum Command {
     Backup(backup::Args),
     /// Print packets, nodes or observers as JSON lines or CSV
     Export(export::Args),
+    /// Certificates for the hub's own listeners
+    Tls(tls::Args),
     /// The configuration itself
     Config(config::Args),
 }
@@ -109,6 +112,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args, out),
         Command::Backup(args) => backup::run(&args, out),
         Command::Export(args) => export::run(&args, out),
+        Command::Tls(args) => tls::run(&args, out),
         Command::Config(args) => config::run(&args, out),
     }
 }

@@ -34,8 +34,8 @@ const WORKERS: usize = 2;
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     log::start();
     log::panics_in_one_line();
-    raise_file_limit();
     let config = load_config(args.config.as_deref())?;
+    raise_file_limit(config.broker.max_connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -81,14 +81,15 @@ async fn serve(config: &Config) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Open files that a hub may need: a thousand clients, and beside them the database, the control
-/// socket and the other brokers, which must not go short when the clients have taken theirs.
-const FILES: u64 = 4_096;
+/// Open files that a hub may need beside its clients' connections: the database, the control socket
+/// and the other brokers, which must not go short when the clients have taken theirs.
+const FILES: u64 = 3_096;
 
 /// Most systems give 1,024 files and allow far more to whoever asks.
-fn raise_file_limit() {
+fn raise_file_limit(connections: usize) {
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(FILES);
     let limit = getrlimit(Resource::Nofile);
-    let allowed = limit.maximum.map_or(FILES, |most| most.min(FILES));
+    let allowed = limit.maximum.map_or(wanted, |most| most.min(wanted));
     if limit.current.is_some_and(|now| now < allowed) {
         // Refused, there is nothing to be done: accepting rests whenever they run out.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(allowed), ..limit });

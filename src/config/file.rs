@@ -175,6 +175,10 @@ pub(super) struct Broker {
     pub strict: Option<bool>,
     /// Whether a shared account learns its key at first use.
     pub bind_first_key: Option<bool>,
+    /// Connections at the same time.
+    pub max_connections: Option<i64>,
+    /// The same from one address.
+    pub max_connections_per_address: Option<i64>,
 }
 
 /// One of `broker.listeners`.
@@ -188,6 +192,14 @@ pub(super) struct Listener {
     pub bind: Option<String>,
     /// `anyone`, `lan`, `local` or `accounts`.
     pub access: Option<String>,
+    /// PEM file of the certificate and its chain, relative to the config file.
+    pub certificate_file: Option<String>,
+    /// PEM file of its private key, relative to the config file.
+    pub key_file: Option<String>,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxy_protocol: Option<bool>,
+    /// Host names whose pages may use it from browsers.
+    pub origins: Option<Vec<String>>,
 }
 
 /// `web`.

@@ -62,7 +62,8 @@ impl Judge<'_> {
             let what = "unknown key; did you mean mqttSources";
             return Err(self.error(&At::key("mqtt"), what));
         }
-        let (broker, binds) = listeners::judge(&mut self)?;
+        let broker = listeners::judge(&mut self)?;
+        let binds: Vec<_> = broker.listeners.iter().map(|listener| listener.bind).collect();
         let sources = sources::judge(&mut self, broker.enabled, &binds)?;
         let channel_keys = channels::judge(&mut self)?;
         let node_keys = node_keys::judge(&mut self)?;

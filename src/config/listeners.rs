@@ -1,15 +1,28 @@
 //! Our own broker: where it listens, and who may come in.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::error::Error;
 use super::file;
 use super::judge::Judge;
+use super::network::Network;
 use super::tree::{At, Dialect};
 
 /// MQTT's registered port, on every address.
-const DEFAULT_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1883);
+const DEFAULT_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1883);
+
+/// Connections that are served at the same time, on all listeners together: far more than a region
+/// has gateways, and at most 50 MB of memory.
+const MAX_CONNECTIONS: usize = 1_000;
+
+/// As many as anyone may ask for: the router has a place for each.
+pub const MOST_CONNECTIONS: usize = 10_000;
+
+/// One address may have a quarter of them, so that it takes four addresses to keep everyone else
+/// out; far more than the gateways behind one household's or club's address.
+const PARTS: usize = 4;
 
 /// Our own broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +31,25 @@ pub struct Broker {
     pub enabled: bool,
     /// Where it listens; empty where it is off.
     pub listeners: Vec<Listener>,
+    /// Connections at the same time, on all listeners together.
+    pub max_connections: usize,
+    /// The same from one address; this machine has no such bound.
+    pub max_connections_per_address: usize,
+    /// Whose word about a client's address is taken.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl Broker {
+    /// A broker with these listeners and the default limits.
+    pub fn with(listeners: Vec<Listener>) -> Self {
+        Self {
+            enabled: true,
+            listeners,
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_address: MAX_CONNECTIONS / PARTS,
+            trusted_proxies: Vec::new(),
+        }
+    }
 }
 
 /// One listener of our own broker.
@@ -29,6 +61,35 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// Who may come in without a login.
     pub access: Access,
+    /// The certificate to show; present where the transport is encrypted, and only there.
+    pub certificate: Option<CertificateFiles>,
+    /// Whether every connection begins with a PROXY protocol header (version 2).
+    pub proxy_protocol: bool,
+    /// Host names, in lower case, whose pages may use it from within browsers (WebSocket only).
+    pub origins: Vec<String>,
+}
+
+impl Listener {
+    /// A listener for plain TCP.
+    pub fn tcp(bind: SocketAddr, access: Access) -> Self {
+        Self {
+            transport: Transport::Tcp,
+            bind,
+            access,
+            certificate: None,
+            proxy_protocol: false,
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// Two PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What is spoken below MQTT.
@@ -36,6 +97,35 @@ pub struct Listener {
 pub enum Transport {
     /// Plain TCP.
     Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// WebSocket over TCP.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+}
+
+impl Transport {
+    const WORDS: [(&'static str, Self); 4] =
+        [("tcp", Self::Tcp), ("tls", Self::Tls), ("ws", Self::Ws), ("wss", Self::Wss)];
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether MQTT travels in WebSocket frames.
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+}
+
+/// The word of the config file.
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::WORDS.iter().find(|(_, transport)| transport == self);
+        f.write_str(word.map_or("", |(word, _)| word))
+    }
 }
 
 /// Who may come in without a login.
@@ -78,80 +168,161 @@ impl fmt::Display for Access {
     }
 }
 
-/// The word of the config file.
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp => f.write_str("tcp"),
-        }
-    }
-}
-
-/// The broker that will run, and every address that is meant to be ours, those included whose
-/// transport is not built yet.
+/// The broker that will run.
 ///
-/// In CoreScope's mode there is no broker unless the file has a `broker` section: mosquitto runs
-/// beside it.
-pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(Broker, Vec<SocketAddr>), Error> {
+/// In CoreScope's mode there is none unless the file has a `broker` section: mosquitto runs beside
+/// it.
+pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     let section = judge.written.file.broker.as_ref();
     let by_itself = judge.written.dialect == Dialect::Toml || section.is_some();
     let enabled = section.and_then(|section| section.enabled).unwrap_or(by_itself);
     let written = section.and_then(|section| section.listeners.as_deref()).unwrap_or_default();
 
-    let mut broker = Broker { enabled, listeners: Vec::new() };
-    let mut binds: Vec<SocketAddr> = Vec::new();
+    let mut listeners: Vec<Listener> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {
         let at = at.index(index);
-        let (transport, listener) = listener(judge, &at, written)?;
-        let bind = listener.bind;
-        if bind.port() != 0 && binds.contains(&bind) {
-            let what = format!("{bind} is taken by a listener above; give each its own port");
+        let listener = listener(judge, &at, written)?;
+        if let Some(other) = listeners.iter().find(|other| overlap(other.bind, listener.bind)) {
+            let what = match other.bind == listener.bind {
+                true => format!("{} is taken by a listener above", listener.bind),
+                false => format!(
+                    "{} is taken by the listener on {} above, which has every address",
+                    listener.bind, other.bind
+                ),
+            };
+            let what = format!("{what}; give each its own port");
             return Err(judge.error(&at.then("bind"), what));
         }
-        binds.push(bind);
-        if transport != "tcp" && enabled {
-            let note = format!("{at}: {transport} is not built yet, nothing listens on {bind}");
-            judge.notes.push(note);
-        } else if listener.access == Access::Accounts && enabled {
-            let note = format!("{at}: there are no accounts yet, {bind} refuses everyone");
-            judge.notes.push(note);
-        }
-        if transport == "tcp" {
-            broker.listeners.push(listener);
-        }
+        listeners.push(listener);
     }
-    if written.is_empty() {
-        let access = Access::Lan;
-        broker.listeners.push(Listener { transport: Transport::Tcp, bind: DEFAULT_BIND, access });
-        binds.push(DEFAULT_BIND);
+    if listeners.is_empty() {
+        listeners.push(Listener::tcp(DEFAULT_BIND, Access::Lan));
     }
-    if !enabled {
+    let mut broker = limits(judge, Broker { enabled, ..Broker::with(listeners) })?;
+    broker.trusted_proxies = trusted_proxies(judge)?;
+    if enabled {
+        super::risks::judge(judge, &broker)?;
+    } else {
         broker.listeners.clear();
-        binds.clear();
     }
-    Ok((broker, binds))
+    Ok(broker)
 }
 
-/// A listener as if it were TCP, and the transport it is meant to have.
-fn listener(
-    judge: &Judge<'_>,
-    at: &At,
-    written: &file::Listener,
-) -> Result<(&'static str, Listener), Error> {
-    let words = ["tcp", "tls", "ws", "wss"].map(|word| (word, word));
+/// Whether two listeners cannot be there at the same time. `0.0.0.0` and `[::]` can, each with its
+/// own family; either alone has both families.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    if one.port() == 0 || one.port() != other.port() {
+        return false;
+    }
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    let pair = one.ip().is_unspecified() && other.ip().is_unspecified();
+    one == other || (everywhere && (!pair || one.is_ipv4() == other.is_ipv4()))
+}
+
+fn limits(judge: &Judge<'_>, broker: Broker) -> Result<Broker, Error> {
+    let section = judge.written.file.broker.as_ref();
+    let at = |key| At::key("broker").then(key);
+    let whole = |key, written: Option<i64>, default: usize| {
+        let [default, most] =
+            [default, MOST_CONNECTIONS].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let number = judge.whole_at(&at(key), written, default, 1..=most)?;
+        Ok(usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    let all = section.and_then(|it| it.max_connections);
+    let all = whole("maxConnections", all, MAX_CONNECTIONS)?;
+    let each = section.and_then(|it| it.max_connections_per_address);
+    let each = whole("maxConnectionsPerAddress", each, all.div_ceil(PARTS))?;
+    Ok(Broker { max_connections: all, max_connections_per_address: each, ..broker })
+}
+
+fn trusted_proxies(judge: &Judge<'_>) -> Result<Vec<Network>, Error> {
+    let written = judge.written.file.trusted_proxies.iter().flatten().enumerate();
+    let network = |(index, text): (usize, &String)| {
+        let at = At::key("trustedProxies").index(index);
+        let network: Network = text.trim().parse().map_err(|()| {
+            let what = format!("{text:?} is no address; write 192.168.1.2, 10.0.0.0/8 or fd00::/8");
+            judge.error(&at, what)
+        })?;
+        if network.is_everything() {
+            let what = "would believe anybody's word; name the proxy's own address";
+            return Err(judge.error(&at, what));
+        }
+        Ok(network)
+    };
+    written.map(network).collect()
+}
+
+fn listener(judge: &Judge<'_>, at: &At, written: &file::Listener) -> Result<Listener, Error> {
+    let transport = written.transport.as_deref();
     let transport =
-        judge.word(&at.then("transport"), written.transport.as_deref(), &words, "tcp")?;
+        judge.word(&at.then("transport"), transport, &Transport::WORDS, Transport::Tcp)?;
     let access = access(judge, at, written.access.as_deref())?;
     let bind = match written.bind.as_deref() {
-        None if transport == "tcp" => DEFAULT_BIND,
+        None if transport == Transport::Tcp => DEFAULT_BIND,
         None => {
             let what = format!("{transport} has no port of its own; give bind an address:port");
             return Err(judge.error(at, what));
         }
         Some(bind) => address(judge, &at.then("bind"), bind)?,
     };
-    Ok((transport, Listener { transport: Transport::Tcp, bind, access }))
+    let origins = written.origins.iter().flatten();
+    let origins: Vec<_> = origins.map(|host| host.trim().to_ascii_lowercase()).collect();
+    if !origins.is_empty() && !transport.is_websocket() {
+        let what = format!("is for ws and wss, and this is {transport}; remove it");
+        return Err(judge.error(&at.then("origins"), what));
+    }
+    if let Some(host) = origins.iter().find(|host| host.is_empty() || host.contains(['/', ' '])) {
+        let what = format!("{host:?} is no host name; write it as map.example.org");
+        return Err(judge.error(&at.then("origins"), what));
+    }
+    Ok(Listener {
+        certificate: certificate(judge, at, written, transport)?,
+        proxy_protocol: written.proxy_protocol.unwrap_or(false),
+        transport,
+        bind,
+        access,
+        origins,
+    })
+}
+
+/// The certificate of an encrypted listener. The files are read when the broker starts.
+fn certificate(
+    judge: &Judge<'_>,
+    at: &At,
+    written: &file::Listener,
+    transport: Transport,
+) -> Result<Option<CertificateFiles>, Error> {
+    let given =
+        |path: &Option<String>| path.as_deref().map(str::trim).unwrap_or_default().to_owned();
+    let (certificate, key) = (given(&written.certificate_file), given(&written.key_file));
+    if transport.is_encrypted() {
+        let missing = match (certificate.is_empty(), key.is_empty()) {
+            (true, true) => "certificateFile and keyFile",
+            (true, false) => "certificateFile",
+            (false, true) => "keyFile",
+            (false, false) => {
+                let (certificate, key) = (judge.beside(&certificate), judge.beside(&key));
+                return Ok(Some(CertificateFiles { certificate, key }));
+            }
+        };
+        let what = format!(
+            "{transport} needs {missing}; name the files that certbot made, or make a pair with \
+             `meshbox tls self-signed`"
+        );
+        return Err(judge.error(at, what));
+    }
+    for (name, path) in [("certificateFile", certificate), ("keyFile", key)] {
+        if !path.is_empty() {
+            let instead = if transport == Transport::Ws { "wss" } else { "tls" };
+            let what = format!(
+                "{transport} is not encrypted and has no use for it; set transport = \
+                 \"{instead}\", or remove it"
+            );
+            return Err(judge.error(&at.then(name), what));
+        }
+    }
+    Ok(None)
 }
 
 /// The `access` of a listener or of the page.

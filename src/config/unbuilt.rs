@@ -56,7 +56,6 @@ fn lists(judge: &mut Judge<'_>) {
     let asked = [
         ("nodeBlacklist", hides && some(&file.node_blacklist), "there is no page to hide nodes on"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
-        ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
         ("broker.allowTopics", topics, "only meshcore/ is served"),
         ("broker.strict", strict, "a forbidden publish is counted and ignored"),
         ("broker.bindFirstKey", bind, "there are no accounts"),

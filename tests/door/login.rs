@@ -69,7 +69,7 @@ async fn what_is_no_login_is_closed_without_a_word() {
     let publish = rig::publish(TOPIC, b"x", QoS::AtMostOnce, 0);
     let publish = rig::bytes_of(&Packet::Publish(publish));
     let cases: [(&[u8], &str); 4] = [
-        (b"GET / HTTP/1.1\r\n\r\n", "first_packet_is_no_connect"),
+        (b"GET / HTTP/1.1\r\n\r\n", "http_without_websocket"),
         (&publish, "first_packet_is_no_connect"),
         (b"\x10\x0c\0\x04HTTP\x04\x02\0\x3c\0\0", "not_mqtt"),
         (b"\x10\xff\xff\xff\x7f\0\x04MQTT", "connect_too_large"),
@@ -205,10 +205,8 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
         counters: std::sync::Arc::default(),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
-    let config = meshbox::config::Broker {
-        enabled: true,
-        listeners: vec![listener(&house.address().to_string(), Access::Lan)],
-    };
+    let taken = listener(&house.address().to_string(), Access::Lan);
+    let config = meshbox::config::Broker::with(vec![taken]);
     let error = meshbox::broker::start(&config, parts).await.err().unwrap().to_string();
     assert!(error.contains(&house.address().to_string()), "{error}");
     assert!(error.contains("another broker") && !error.contains('\n'), "{error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use meshbox::broker::{self, Broker, Parts};
 use meshbox::clock::Clock;
-use meshbox::config::{self, Access, Listener, Transport};
+use meshbox::config::{self, Access, Listener};
 use meshbox::counters::Counters;
 use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{Inlet, Message, Origin, Outcome, Outlet};
@@ -15,7 +15,7 @@ use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, LastWill, Packet, Publish, Subscribe,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,7 @@ pub(crate) struct Arrival {
 }
 
 pub(crate) fn listener(bind: &str, access: Access) -> Listener {
-    Listener { transport: Transport::Tcp, bind: bind.parse().unwrap(), access }
+    Listener::tcp(bind.parse().unwrap(), access)
 }
 
 /// Starts a broker on these listeners; the test takes the messages itself.
@@ -64,6 +64,10 @@ pub(crate) async fn open_with(listeners: Vec<Listener>, bounds: Bounds) -> (Hous
 }
 
 pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
+    open_as(config::Broker::with(listeners), inlet).await
+}
+
+pub(crate) async fn open_as(config: config::Broker, inlet: Inlet) -> House {
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let parts = Parts {
         inlet,
@@ -71,7 +75,6 @@ pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
         counters: Arc::clone(&counters),
         shutdown: shutdown.clone(),
     };
-    let config = config::Broker { enabled: true, listeners };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
     House { broker, counters, shutdown, addresses }
@@ -88,7 +91,12 @@ pub(crate) async fn storing() -> (House, Stored) {
 }
 
 pub(crate) async fn storing_on(listeners: Vec<Listener>) -> (House, Stored) {
-    let (house, mut outlet) = open_with(listeners, ROOMY).await;
+    storing_as(config::Broker::with(listeners)).await
+}
+
+pub(crate) async fn storing_as(config: config::Broker) -> (House, Stored) {
+    let (inlet, mut outlet) = queue(ROOMY);
+    let house = open_as(config, inlet).await;
     let (sender, messages) = mpsc::channel(100_000);
     tokio::spawn(async move {
         while let Some(message) = outlet.next().await {
@@ -175,22 +183,32 @@ pub(crate) fn publish(topic: &str, payload: &[u8], qos: QoS, pkid: u16) -> Publi
     publish
 }
 
+/// What a client speaks on.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Wire for S {}
+
 /// A client that says exactly what it is told.
 pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Wire>,
     buffer: BytesMut,
 }
 
 impl Raw {
     pub(crate) async fn dial(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: BytesMut::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Speaks on a stream that is there already.
+    pub(crate) fn over(stream: impl Wire + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: BytesMut::new() }
     }
 
     /// Dials from a loopback address of one's own.
     pub(crate) async fn dial_from(from: IpAddr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(from, 0)).unwrap();
-        Self { stream: socket.connect(address).await.unwrap(), buffer: BytesMut::new() }
+        Self::over(socket.connect(address).await.unwrap())
     }
 
     pub(crate) async fn log_in(&mut self, connect: &Connect) {
@@ -205,6 +223,7 @@ impl Raw {
 
     pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     pub(crate) async fn publish(&mut self, topic: &str, payload: &[u8], qos: QoS, pkid: u16) {
@@ -249,6 +268,16 @@ impl Raw {
         };
         tokio::time::timeout(PATIENCE, all).await.expect("the connection should be closed");
         said
+    }
+
+    /// Reads until these bytes have come, whatever comes before them.
+    pub(crate) async fn reads_until(&mut self, wanted: &[u8]) {
+        let all = async {
+            while !self.buffer.windows(wanted.len()).any(|bytes| bytes == wanted) {
+                assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0);
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.expect("they should come");
     }
 
     /// Shows that nothing has been said: the answer to a PINGREQ comes first.

@@ -48,6 +48,27 @@ impl HubProcess {
         Self::spawn_with(dir, args, &[])
     }
 
+    /// Starts it with so many files allowed, and waits until it says `ready`.
+    pub(crate) fn start_with_files(dir: &Path, files: u32) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("ulimit -n {files}; exec \"$0\""), env!("CARGO_BIN_EXE_meshbox")])
+            .current_dir(dir)
+            .env_remove("NOTIFY_SOCKET");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let readers = vec![
+            collect(child.stdout.take().unwrap(), Arc::clone(&lines)),
+            collect(child.stderr.take().unwrap(), Arc::clone(&lines)),
+        ];
+        Self { child, lines, readers, mqtt: None }.ready()
+    }
+
     /// The same with environment variables.
     pub(crate) fn spawn_with(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = command(dir, args, variables).stderr(Stdio::piped()).spawn().unwrap();

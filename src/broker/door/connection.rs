@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use self::large::Large;
 use super::Guest;
 use super::deadlines::Deadlines;
-use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
+use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait, write};
 use super::session::{Session, Step, Subscription};
 use crate::broker::frame::{Frame, Frames, emit_publish};
 use crate::broker::house::{House, Intake};
@@ -43,6 +43,8 @@ pub(super) struct Connection<S> {
     stopping: bool,
     /// Another connection has the session: nothing more is said to this client.
     replaced: bool,
+    /// The stream holds back some of what was written to it, as TLS does while its socket is full.
+    held: bool,
     waiting: Option<Waiting>,
     large: Large,
     subscriber: Option<Subscriber>,
@@ -100,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             phase: Phase::Open,
             stopping: false,
             replaced: false,
+            held: false,
             waiting: None,
             large: Large::default(),
             subscriber: None,
@@ -155,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         if self.is_drained() {
             self.drained()?;
         }
-        let written = self.session.out.is_empty();
+        let written = !self.owes();
         let over = match self.phase {
             Phase::Shut => written && self.session.is_settled(),
             Phase::Closing => written,
@@ -195,13 +198,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             && self.retained.is_empty()
             && self.session.can_deliver()
             && self.subscriber.is_some();
+        let owes = self.owes();
         tokio::select! {
             () = &mut self.taken_over => Event::TakenOver,
             () = &mut self.signal, if self.phase != Phase::Closing => Event::Signal,
             Some(completion) = self.inbox.recv() => Event::Completed(completion),
             event = wait(&mut self.waiting), if self.waiting.is_some() => event,
             copy = delivery(&mut self.subscriber), if deliver => Event::Delivery(copy),
-            written = self.writer.write_buf(&mut self.session.out), if !self.session.out.is_empty() => {
+            written = write(&mut self.writer, &mut self.session.out, &mut self.held), if owes => {
                 Event::Wrote(written)
             }
             // Room is made only if it is read: the expression itself is evaluated in any case.
@@ -248,10 +252,15 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         Ok(())
     }
 
-    fn wrote(&mut self, written: &io::Result<usize>) -> Result<(), End> {
-        match *written {
-            Ok(n) if n > 0 => self.deadlines.wrote(),
-            _ => return Err(End::Gone),
+    /// Whether anything is still to be written.
+    fn owes(&self) -> bool {
+        self.held || !self.session.out.is_empty()
+    }
+
+    fn wrote(&mut self, written: &io::Result<()>) -> Result<(), End> {
+        match written {
+            Ok(()) => self.deadlines.wrote(),
+            Err(_) => return Err(End::Gone),
         }
         let out = &mut self.session.out;
         if out.is_empty() && out.capacity() > KEEP_OUT {

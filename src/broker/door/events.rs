@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use bytes::buf::Limit;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 
 use super::deadlines::Late;
@@ -23,7 +23,7 @@ pub(super) enum Event {
     /// Nothing more has come.
     Drained,
     /// What a write took.
-    Wrote(io::Result<usize>),
+    Wrote(io::Result<()>),
     /// A message has ended.
     Completed(Completion),
     /// The queue has room; without a place it has ended.
@@ -155,4 +155,36 @@ pub(super) async fn read<S: AsyncRead>(
             Err(_) => Event::Drained,
         },
     }
+}
+
+/// Writes some of `out`, and pushes on what the stream itself holds back: `held`, when that is not
+/// all gone. Cancel-safe.
+pub(super) async fn write<S: AsyncWrite>(
+    writer: &mut WriteHalf<S>,
+    out: &mut BytesMut,
+    held: &mut bool,
+) -> io::Result<()> {
+    poll_fn(|context| {
+        let mut progress = false;
+        if !out.is_empty() {
+            match Pin::new(&mut *writer).poll_write(context, out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => out.advance(n),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            progress = true;
+        }
+        match Pin::new(&mut *writer).poll_flush(context) {
+            Poll::Ready(flushed) => {
+                *held = false;
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => {
+                *held = true;
+                if progress { Poll::Ready(Ok(())) } else { Poll::Pending }
+            }
+        }
+    })
+    .await
 }

@@ -24,19 +24,23 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::connection::{Connection, Remains};
 use self::events::End;
-use super::access;
+use super::access::{self, Nearness};
 use super::frame::Frames;
 use super::house::{House, Intake};
 use super::login::{self, Admitted, Refusal, Will};
 use super::sessions::Hold;
-use crate::config::Access;
+use crate::config::{Access, Transport};
 use crate::message::{Message, Origin, Receipt};
 
 /// Who stands at the door.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Visitor {
-    /// Its address as the socket says it.
+    /// Its address: as the socket says it, or a proxy that is trusted.
     pub(super) peer: IpAddr,
+    /// Whether it counts as from outside, whatever that address.
+    pub(super) outside: bool,
+    /// How it came.
+    pub(super) transport: Transport,
     /// Who may come in here.
     pub(super) policy: Access,
     /// Why it has to be told that there is no room for it, if so.
@@ -57,7 +61,7 @@ const TAKEOVER_WITHIN: Duration = Duration::from_secs(2);
 const LINGER: (Duration, usize) = (Duration::from_millis(500), 256 * 1024);
 
 /// The reason's name for who only looks whether somebody is at home.
-const GONE: &str = "gone_before_connect";
+pub(super) const GONE: &str = "gone_before_connect";
 
 /// A client that has been let in.
 struct Guest {
@@ -144,7 +148,10 @@ async fn greet<S: AsyncRead>(
         let code = Some(ConnectReturnCode::ServiceUnavailable);
         return Err(Refusal { code, reason });
     }
-    let from = access::nearness(visitor.peer, &house.surroundings.now());
+    let from = match visitor.outside {
+        true => Nearness::Outside,
+        false => access::nearness(visitor.peer, &house.surroundings.now()),
+    };
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
     Ok(Guest { admitted, session: None, will_room: None })
 }
@@ -171,8 +178,12 @@ async fn answer<S: AsyncWrite>(
     let mut out = BytesMut::with_capacity(4);
     // The codec cannot fail on a packet of fixed length. No session is ever present: none is kept.
     let _ = ConnAck::new(code, false).write(&mut out);
-    let written = tokio::time::timeout(CONNECT_WITHIN, writer.write_all(&out)).await;
-    written.map_err(std::io::Error::from)?
+    let written = tokio::time::timeout(CONNECT_WITHIN, async {
+        writer.write_all(&out).await?;
+        // TLS may hold some of it back otherwise.
+        writer.flush().await
+    });
+    written.await.map_err(std::io::Error::from)?
 }
 
 async fn turn_away<S: AsyncRead + AsyncWrite>(
@@ -222,7 +233,7 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     visitor: Visitor,
     house: &House,
 ) {
-    tracing::debug!(peer = %visitor.peer, ?end, "connection ended");
+    tracing::debug!(peer = %visitor.peer, transport = %visitor.transport, ?end, "connection ended");
     if let Some(reason) = end.reason() {
         house.note(reason, || format!("a connection from {} was closed", visitor.peer));
     }

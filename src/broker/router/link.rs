@@ -60,7 +60,7 @@ const SEGMENT_BYTES: usize = 64 * 1024;
 const SEGMENTS: usize = 4;
 
 /// Above the door's own cap with room to spare: a router that reaches it refuses without a word.
-const MAX_LINKS: usize = 2 * crate::broker::listener::MAX_CONNECTIONS + 100;
+const MAX_LINKS: usize = 2 * crate::config::MOST_CONNECTIONS + 100;
 
 /// Messages that the router reads for a subscriber at once.
 const SWEEP: u64 = 100;

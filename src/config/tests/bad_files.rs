@@ -175,6 +175,55 @@ fn what_is_wrong_in_broker_toml_is_one_line_with_the_place_and_the_way_out() {
              give each its own port",
         ),
         (
+            "[[broker.listeners]]\n[[broker.listeners]]\nbind = '127.0.0.1:1883'",
+            "broker.toml:3: broker.listeners[1].bind: 127.0.0.1:1883 is taken by the listener on \
+             0.0.0.0:1883 above, which has every address; give each its own port",
+        ),
+        (
+            "[[broker.listeners]]\ntransport = 'tls'\nbind = '0.0.0.0:8883'",
+            "broker.toml:1: broker.listeners[0]: tls needs certificateFile and keyFile; name the \
+             files that certbot made, or make a pair with `meshbox tls self-signed`",
+        ),
+        (
+            "[[broker.listeners]]\ntransport = 'wss'\nbind = '0.0.0.0:1'\nkeyFile = 'k'",
+            "broker.toml:1: broker.listeners[0]: wss needs certificateFile; name the files that \
+             certbot made, or make a pair with `meshbox tls self-signed`",
+        ),
+        (
+            "[[broker.listeners]]\ncertificateFile = 'c'",
+            "broker.toml:2: broker.listeners[0].certificateFile: tcp is not encrypted and has no \
+             use for it; set transport = \"tls\", or remove it",
+        ),
+        (
+            "[[broker.listeners]]\norigins = ['a.example']",
+            "broker.toml:2: broker.listeners[0].origins: is for ws and wss, and this is tcp; \
+             remove it",
+        ),
+        (
+            "[[broker.listeners]]\ntransport = 'ws'\nbind = '[::]:1'\norigins = ['https://a.b']",
+            "broker.toml:4: broker.listeners[0].origins: \"https://a.b\" is no host name; write \
+             it as map.example.org",
+        ),
+        (
+            "[[broker.listeners]]\nproxyProtocol = true",
+            "broker.toml:2: broker.listeners[0].proxyProtocol: needs to know from whom; name the \
+             proxy's address in trustedProxies",
+        ),
+        (
+            "trustedProxies = ['10.0.0.0/8', 'nginx']",
+            "broker.toml:1: trustedProxies[1]: \"nginx\" is no address; write 192.168.1.2, \
+             10.0.0.0/8 or fd00::/8",
+        ),
+        (
+            "trustedProxies = ['0.0.0.0/0']",
+            "broker.toml:1: trustedProxies[0]: would believe anybody's word; name the proxy's own \
+             address",
+        ),
+        (
+            "[broker]\nmaxConnections = 0",
+            "broker.toml:2: broker.maxConnections: 0 is too small; use 1 to 10000",
+        ),
+        (
             "[[broker.listeners]]\naccess = 'acounts'",
             "broker.toml:2: broker.listeners[0].access: is not one of anyone, lan, local, \
              accounts; use one of these, perhaps \"accounts\"",

@@ -165,23 +165,6 @@ fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
 }
 
 #[test]
-fn a_transport_that_is_not_built_yet_is_noted_and_never_becomes_a_plain_one() {
-    let config = toml(
-        "[[broker.listeners]]\ntransport = 'tls'\nbind = '[::]:8883'\naccess = 'accounts'\n\
-         [web]\nenabled = false",
-    )
-    .unwrap();
-    assert_eq!((config.broker.listeners, config.sources), (vec![], vec![]));
-    assert_eq!(
-        config.notes,
-        [
-            "broker.listeners[0]: tls is not built yet, nothing listens on [::]:8883",
-            "no listener and no source: nothing comes in",
-        ]
-    );
-}
-
-#[test]
 fn a_source_is_reached_as_its_url_says() {
     let cases = [
         ("b.example", "mqtt://b.example:1883"),
@@ -211,7 +194,7 @@ fn a_broker_that_is_off_listens_nowhere_and_its_port_may_be_somebody_elses() {
         "[broker]\nenabled = false\n[[broker.listeners]]\n[[mqttSources]]\nbroker = 'localhost'",
     )
     .unwrap();
-    assert_eq!(config.broker, Broker { enabled: false, listeners: vec![] });
+    assert_eq!((config.broker.enabled, config.broker.listeners), (false, vec![]));
     assert_eq!(config.sources.len(), 1);
 }
 
@@ -233,10 +216,53 @@ fn listeners_are_as_they_are_written() {
         found,
         ["tcp 127.0.0.1:0 anyone", "tcp 127.0.0.1:0 local", "tcp [::1]:1884 accounts"]
     );
-    assert_eq!(
-        config.notes.first().map(String::as_str),
-        Some("broker.listeners[2]: there are no accounts yet, [::1]:1884 refuses everyone")
-    );
+}
+
+#[test]
+fn a_certificate_lies_beside_the_file_and_every_transport_is_taken() {
+    let config = toml(
+        "trustedProxies = ['10.0.0.1', 'fd00::/8']\n[broker]\nmaxConnections = 100\n\
+         [[broker.listeners]]\ntransport = 'wss'\nbind = '0.0.0.0:0'\ncertificateFile = 'c.pem'\n\
+         keyFile = '/etc/k.pem'\norigins = ['Map.Example.org']\nproxyProtocol = true\n\
+         [[broker.listeners]]\ntransport = 'ws'\nbind = '0.0.0.0:0'",
+    )
+    .unwrap();
+    let [wss, ws] = &config.broker.listeners[..] else { panic!() };
+    let files = wss.certificate.as_ref().unwrap();
+    assert!(files.certificate.is_absolute() && files.certificate.ends_with("c.pem"));
+    assert_eq!(files.key, Path::new("/etc/k.pem"));
+    assert_eq!((&wss.origins[..], wss.proxy_protocol), (&["map.example.org".to_owned()][..], true));
+    assert_eq!((ws.transport.to_string().as_str(), ws.certificate.is_none()), ("ws", true));
+    assert_eq!(config.broker.max_connections_per_address, 25);
+    assert_eq!(config.broker.trusted_proxies.len(), 2);
+}
+
+#[test]
+fn risky_listeners_are_noted_in_words() {
+    let notes = |text: &str| toml(&format!("{text}\n[web]\nenabled = false")).unwrap().notes;
+    let cases = [
+        (
+            "[[broker.listeners]]\naccess = 'anyone'",
+            "anyone who can reach 0.0.0.0:1883 may publish",
+        ),
+        (
+            "[[broker.listeners]]\naccess = 'accounts'",
+            "passwords travel to 0.0.0.0:1883 unencrypted",
+        ),
+        ("trustedProxies = ['10.0.0.1']", "a proxy before 0.0.0.0:1883 would let everybody in"),
+        ("trustedProxies = ['10.0.0.1']", "trustedProxies: no listener asks a proxy"),
+        (
+            "[[broker.listeners]]\ntransport = 'ws'\nbind = '127.0.0.1:8083'",
+            "if a proxy on this machine points to 127.0.0.1:8083",
+        ),
+    ];
+    for (text, words) in cases {
+        let notes = notes(text);
+        assert!(notes.iter().any(|note| note.contains(words)), "{text}: {notes:?}");
+    }
+    for quiet in ["", "[[broker.listeners]]\nbind = '127.0.0.1:1'\naccess = 'anyone'"] {
+        assert!(notes(quiet).is_empty(), "{quiet}");
+    }
 }
 
 #[test]
