@@ -66,6 +66,7 @@ macro_rules! numbers {
             sources: Mutex<BTreeMap<String, SourceState>>,
             listeners: Mutex<Vec<Listening>>,
             writer: Mutex<WriterState>,
+            state_file: Mutex<StateFile>,
         }
 
         impl Counters {
@@ -92,11 +93,18 @@ numbers! {
     broker_takeovers: Counter,
     /// Copies handed to subscribers.
     broker_deliveries: Counter,
-    /// Copies that the router or a slow subscriber lost; nothing that is stored depends on them.
+    /// Copies that the router, a slow subscriber or a full queue of a kept session lost; nothing that
+    /// is stored depends on them.
     broker_copies_lost: Counter,
     /// QoS 0 messages and wills that wait at the door because the queue is full. After a stop: those
     /// that found no room, and are lost.
     broker_held: Gauge,
+    /// Publishes whose RETAIN flag was ignored: no last word is kept on such a topic.
+    broker_retain_ignored: Counter,
+    /// Wills that subscribers did not get: another connection spoke for the observer.
+    broker_stale_wills: Counter,
+    /// Commits to the state file.
+    state_commits: Counter,
     /// How often the router was built again.
     broker_router_rebuilds: Counter,
     /// Messages received from external brokers.
@@ -170,19 +178,28 @@ impl Counters {
         lock(&self.writer).clone()
     }
 
+    /// Changes what is known of the state file.
+    pub fn state_file(&self, change: impl FnOnce(&mut StateFile)) {
+        change(&mut lock(&self.state_file));
+    }
+
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let (writer, sources) = (self.writer_state(), self.sources());
+        let state_file = lock(&self.state_file).clone();
         let away = |s: &SourceState| !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at_ms,
             now_ms,
-            ok: writer.trouble.is_none() && !sources.values().any(away),
+            ok: writer.trouble.is_none()
+                && state_file.trouble.is_none()
+                && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
             writer,
+            state_file,
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
@@ -213,6 +230,9 @@ pub struct Snapshot {
     pub sources: BTreeMap<String, SourceState>,
     /// The one that writes the database.
     pub writer: WriterState,
+    /// The file of what must outlive a restart and is no packet.
+    #[serde(default)]
+    pub state_file: StateFile,
     /// Every counter and gauge by name.
     pub counters: BTreeMap<String, u64>,
     /// What was refused, ignored or skipped, by name.
@@ -270,6 +290,16 @@ pub struct WriterState {
     /// How long the last commit took, in milliseconds.
     pub last_commit_took_ms: u64,
     /// What stops it now (disk full, database locked), in words.
+    pub trouble: Option<String>,
+}
+
+/// What is known of the broker's state file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateFile {
+    /// The file; empty where there is none.
+    pub file: String,
+    /// What keeps it from being written, in words.
     pub trouble: Option<String>,
 }
 
@@ -354,6 +384,9 @@ mod tests {
         counters.source("region", |s| s.connected = true);
         assert!(ok(61_001));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
+        assert!(!ok(61_001));
+        counters.writer(|w| w.trouble = None);
+        counters.state_file(|s| s.trouble = Some("the disk is full".into()));
         assert!(!ok(61_001));
     }
 

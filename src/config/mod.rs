@@ -34,6 +34,7 @@ mod read;
 mod retention;
 mod search;
 pub mod secret;
+mod sessions;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
 pub use retention::Retention;
+pub use sessions::Sessions;
 pub use sources::Source;
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.

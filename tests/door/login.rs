@@ -203,11 +203,13 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
         inlet,
         clock: meshbox::clock::Clock::system(),
         counters: std::sync::Arc::default(),
+        state_file: None,
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
     let config = meshbox::config::Broker {
         enabled: true,
         listeners: vec![listener(&house.address().to_string(), Access::Lan)],
+        sessions: meshbox::config::Sessions::default(),
     };
     let error = meshbox::broker::start(&config, parts).await.err().unwrap().to_string();
     assert!(error.contains(&house.address().to_string()), "{error}");

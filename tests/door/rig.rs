@@ -69,9 +69,10 @@ pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
         inlet,
         clock: Clock::system(),
         counters: Arc::clone(&counters),
+        state_file: None,
         shutdown: shutdown.clone(),
     };
-    let config = config::Broker { enabled: true, listeners };
+    let config = config::Broker { enabled: true, listeners, sessions: config::Sessions::default() };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
     House { broker, counters, shutdown, addresses }
