@@ -51,7 +51,8 @@ pub(super) fn judge(judge: &Judge<'_>) -> Result<Sessions, Error> {
     let whole = |key: &str, written, default, most| {
         judge.whole_at(&at.then(key), written, default, 1..=most)
     };
-    let messages = whole("maxMessages", section.and_then(|s| s.max_messages), MAX_MESSAGES, 100_000)?;
+    let messages =
+        whole("maxMessages", section.and_then(|s| s.max_messages), MAX_MESSAGES, 100_000)?;
     let mib = whole("maxMB", section.and_then(|s| s.max_mb), MAX_MB, 1_024)?;
     let hours = whole("maxHours", section.and_then(|s| s.max_hours), MAX_HOURS, 24 * 30)?;
     Ok(Sessions::new(messages, mib, hours))

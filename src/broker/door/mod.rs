@@ -315,8 +315,7 @@ impl Guest {
             return;
         }
         house.counters.broker_wills.increment();
-        let copy =
-            Copy { topic: &topic, payload: &payload, qos, retain, from: &who.identity };
+        let copy = Copy { topic: &topic, payload: &payload, qos, retain, from: &who.identity };
         speaker.wills(&topic, &payload, || {
             house.copy(&copy);
         });

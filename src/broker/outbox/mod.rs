@@ -145,8 +145,7 @@ pub struct QueueState {
 impl Outboxes {
     /// With these bounds, and nobody there.
     pub(super) fn new(limits: config::Sessions) -> Self {
-        let each =
-            Bounds { messages: limits.messages, bytes: limits.bytes / PART_OF_ALL };
+        let each = Bounds { messages: limits.messages, bytes: limits.bytes / PART_OF_ALL };
         let limits = Limits { each, bytes: limits.bytes, keep: limits.keep };
         let (table, filters) = (Mutex::default(), AtomicUsize::new(0));
         Self(Arc::new(Shared { table, filters, limits }))

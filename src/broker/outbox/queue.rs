@@ -374,9 +374,10 @@ mod tests {
         assert!(!queue.has_news());
         queue.push(item(3, QoS::AtLeastOnce), ROOMY);
         assert_eq!(queue.news().0[0].0, 10);
-        assert_eq!(sent(&mut queue).iter().map(|s| s.0.as_str()).collect::<Vec<_>>(), [
-            "1", "2", "3"
-        ]);
+        assert_eq!(
+            sent(&mut queue).iter().map(|s| s.0.as_str()).collect::<Vec<_>>(),
+            ["1", "2", "3"]
+        );
         queue.acknowledge(1);
         assert_eq!(queue.news().1, [7]);
     }

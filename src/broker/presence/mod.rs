@@ -110,7 +110,12 @@ impl Presence {
 
     /// Takes up what was retained before a restart: the observer is offline. Returns what is to be
     /// retained instead, if it was not offline already; `None` as well for what is no observer's.
-    pub(super) fn restore(&self, topic: &Arc<str>, payload: &[u8], at: (i64, i64)) -> Option<Bytes> {
+    pub(super) fn restore(
+        &self,
+        topic: &Arc<str>,
+        payload: &[u8],
+        at: (i64, i64),
+    ) -> Option<Bytes> {
         let spoken = Spoken::read(topic).filter(Spoken::is_status)?;
         let (told_ms, now_ms) = at;
         let body = Body::read(payload);
@@ -140,9 +145,10 @@ impl Voice {
         now_ms: i64,
         say: impl FnMut(Announcement),
     ) -> Result<(), &'static str> {
-        let again = self.last.as_ref().is_some_and(|(t, at)| {
-            t == topic && (now_ms - at).abs() < HEARD_EVERY_MS
-        });
+        let again = self
+            .last
+            .as_ref()
+            .is_some_and(|(t, at)| t == topic && (now_ms - at).abs() < HEARD_EVERY_MS);
         if again {
             return Ok(());
         }

@@ -208,8 +208,9 @@ impl Shelf {
 
 /// An age of nothing, or of less, means a clock that was set back: nothing is over then.
 fn is_over(message: &Retained, now_ms: i64) -> bool {
-    policy::lifetime(&message.topic)
-        .is_some_and(|limit| u128::try_from(now_ms - message.at_ms).unwrap_or(0) > limit.as_millis())
+    policy::lifetime(&message.topic).is_some_and(|limit| {
+        u128::try_from(now_ms - message.at_ms).unwrap_or(0) > limit.as_millis()
+    })
 }
 
 fn cost(message: &Retained) -> usize {

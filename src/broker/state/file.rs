@@ -34,7 +34,9 @@ pub(super) struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// A later meshbox wrote it: it is left alone.
-    #[error("it was written by a newer meshbox (version {0}, this one knows {VERSION}): update, or move it away")]
+    #[error(
+        "it was written by a newer meshbox (version {0}, this one knows {VERSION}): update, or move it away"
+    )]
     Newer(i64),
     /// Its contents are no database any more.
     #[error("it is damaged: {0}")]
@@ -167,9 +169,8 @@ impl Loaded {
         for message in self.retained {
             let (topic, at) = (message.topic.clone(), (message.at_ms, now_ms));
             let own = message.owner.is_none();
-            let told = own
-                .then(|| keepsakes.presence.restore(&topic, &message.payload, at))
-                .flatten();
+            let told =
+                own.then(|| keepsakes.presence.restore(&topic, &message.payload, at)).flatten();
             match told {
                 // There is always room for what this program says itself.
                 Some(payload) => {
@@ -189,7 +190,8 @@ impl Loaded {
 /// Makes the file if it is missing, for its owner alone: names, keys and messages are in it. SQLite
 /// gives the files that it puts beside it the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }

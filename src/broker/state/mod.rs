@@ -293,6 +293,8 @@ impl Keeper {
         match File::open(&self.path) {
             Ok((file, loaded)) => {
                 self.file = Some(file);
+                // From now on whoever waits is told after the commit.
+                self.state.fails(false);
                 if std::mem::replace(&mut self.read, true) {
                     return true;
                 }

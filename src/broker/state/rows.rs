@@ -61,8 +61,7 @@ fn retained(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
 }
 
 fn sessions(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
-    let mut put =
-        tx.prepare_cached("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)")?;
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)")?;
     let mut remove = tx.prepare_cached("DELETE FROM sessions WHERE id = ?")?;
     let mut empty = tx.prepare_cached("DELETE FROM queued WHERE session = ?")?;
     for (id, kept) in &changes.outboxes.sessions {

@@ -42,9 +42,8 @@ impl Hub {
     fn retained(&self) -> Vec<(String, String)> {
         let all = [("#".to_owned(), QoS::AtLeastOnce)];
         let all = self.state().keepsakes().shelf().matching(&all, 1_000);
-        let text = |m: Retained| {
-            (m.topic.to_string(), String::from_utf8(m.payload.to_vec()).unwrap())
-        };
+        let text =
+            |m: Retained| (m.topic.to_string(), String::from_utf8(m.payload.to_vec()).unwrap());
         all.into_iter().map(text).collect()
     }
 
@@ -81,8 +80,7 @@ fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
     let (_dir, path) = file();
     let hub = Hub::start(&path);
     hub.retain("homeassistant/x", who(), "one");
-    let claim =
-        Claim { key: ObserverKey([7; 32]), identity: who().unwrap(), at_ms: 5 };
+    let claim = Claim { key: ObserverKey([7; 32]), identity: who().unwrap(), at_ms: 5 };
     let binding = Binding { account: "club".into(), key: ObserverKey([8; 32]), at_ms: 6 };
     hub.state().claim(claim.clone()).unwrap();
     hub.state().bind(binding.clone()).unwrap();

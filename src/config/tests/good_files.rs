@@ -189,7 +189,10 @@ fn a_broker_that_is_off_listens_nowhere_and_its_port_may_be_somebody_elses() {
         "[broker]\nenabled = false\n[[broker.listeners]]\n[[mqttSources]]\nbroker = 'localhost'",
     )
     .unwrap();
-    assert_eq!(config.broker, Broker { enabled: false, listeners: vec![], sessions: Default::default() });
+    assert_eq!(
+        config.broker,
+        Broker { enabled: false, listeners: vec![], sessions: Default::default() }
+    );
     assert_eq!(config.sources.len(), 1);
 }
 

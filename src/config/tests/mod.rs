@@ -98,7 +98,10 @@ fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     let config = toml("").unwrap();
     let bind = "0.0.0.0:1883".parse().unwrap();
     let listener = Listener { transport: Transport::Tcp, bind, access: Access::Lan };
-    assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener], sessions: Default::default() });
+    assert_eq!(
+        config.broker,
+        Broker { enabled: true, listeners: vec![listener], sessions: Default::default() }
+    );
     assert!(config.db_path.ends_with("data/meshcore.db"));
     assert_eq!(config.content_hash, ContentHash::Firmware);
     assert_eq!(config.ingest, Ingest { messages: 50_000, bytes: 16 << 20 });
