@@ -149,7 +149,7 @@ fn every_observer_is_offline_after_a_restart() {
 fn a_damaged_file_is_put_aside_and_the_hub_goes_on_with_a_new_one() {
     for start in [&b"this is no database at all"[..], b"SQLite format 3\0"] {
         let (_dir, path) = file();
-        let damage = [start, &[0x5A; 20_000]].concat();
+        let damage = [start, &vec![0x5A; 20_000]].concat();
         std::fs::write(&path, &damage).unwrap();
         let hub = Hub::start(&path);
         hub.retain("homeassistant/x", who(), "one");
