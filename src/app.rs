@@ -216,6 +216,7 @@ impl Hub {
                 inlet: inlet.clone(),
                 clock: clock.clone(),
                 counters: Arc::clone(&counters),
+                state_file: Some(control::data_dir(&config.db_path).join(broker::STATE_FILE)),
                 shutdown: shutdown.child_token(),
             },
         )

@@ -71,6 +71,7 @@ macro_rules! numbers {
             listeners: Mutex<Vec<Listening>>,
             writer: Mutex<WriterState>,
             clock: Mutex<ClockState>,
+            state_file: Mutex<StateFile>,
         }
 
         impl Counters {
@@ -97,11 +98,18 @@ numbers! {
     broker_takeovers: Counter,
     /// Copies handed to subscribers.
     broker_deliveries: Counter,
-    /// Copies that the router or a slow subscriber lost; nothing that is stored depends on them.
+    /// Copies that the router, a slow subscriber or a full queue of a kept session lost; nothing that
+    /// is stored depends on them.
     broker_copies_lost: Counter,
     /// QoS 0 messages and wills that wait at the door because the queue is full. After a stop: those
     /// that found no room, and are lost.
     broker_held: Gauge,
+    /// Publishes whose RETAIN flag was ignored: no last word is kept on such a topic.
+    broker_retain_ignored: Counter,
+    /// Wills that subscribers did not get: another connection spoke for the observer.
+    broker_stale_wills: Counter,
+    /// Commits to the state file.
+    state_commits: Counter,
     /// How often the router was built again.
     broker_router_rebuilds: Counter,
     /// Messages received from external brokers.
@@ -180,9 +188,15 @@ impl Counters {
         change(&mut lock(&self.clock));
     }
 
+    /// Changes what is known of the state file.
+    pub fn state_file(&self, change: impl FnOnce(&mut StateFile)) {
+        change(&mut lock(&self.state_file));
+    }
+
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let (writer, sources) = (self.writer_state(), self.sources());
+        let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();
         let away = |s: &SourceState| {
             s.silent || !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS
@@ -195,11 +209,13 @@ impl Counters {
             ok: writer.trouble.is_none()
                 && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
                 && !clock.needs_you()
+                && state_file.trouble.is_none()
                 && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
             writer,
             clock,
+            state_file,
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
@@ -233,6 +249,9 @@ pub struct Snapshot {
     /// Whether its own clock can be believed.
     #[serde(default)]
     pub clock: ClockState,
+    /// The file of what must outlive a restart and is no packet.
+    #[serde(default)]
+    pub state_file: StateFile,
     /// Every counter and gauge by name.
     pub counters: BTreeMap<String, u64>,
     /// What was refused, ignored or skipped, by name.
@@ -317,6 +336,16 @@ pub struct MigrationState {
     pub since_ms: i64,
 }
 
+/// What is known of the broker's state file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateFile {
+    /// The file; empty where there is none.
+    pub file: String,
+    /// What keeps it from being written, in words.
+    pub trouble: Option<String>,
+}
+
 /// How often each thing was refused, ignored or skipped, and when the log last said so.
 ///
 /// Names are fixed in the program, never taken from outside, so the map cannot grow.
@@ -398,6 +427,9 @@ mod tests {
         counters.source("region", |s| s.connected = true);
         assert!(ok(61_001));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
+        assert!(!ok(61_001));
+        counters.writer(|w| w.trouble = None);
+        counters.state_file(|s| s.trouble = Some("the disk is full".into()));
         assert!(!ok(61_001));
     }
 

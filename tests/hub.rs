@@ -69,8 +69,10 @@ fn a_packet_published_with_mosquitto_pub_is_a_row_within_two_seconds_and_mosquit
     let dir = folder(LISTENER);
     let hub = HubProcess::start(dir.path(), &[]);
     let port = port(hub.mqtt);
+    // Packets alone: the observer's presence is told on its status topic.
+    let packets = "meshcore/+/+/packets";
     let mut listener = std::process::Command::new(subscribe)
-        .args(["-h", "127.0.0.1", "-p", &port, "-t", "meshcore/#", "-C", "1", "-W", "20"])
+        .args(["-h", "127.0.0.1", "-p", &port, "-t", packets, "-C", "1", "-W", "20"])
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();

@@ -242,11 +242,25 @@ fn check_flags(head: Head) -> Result<(), &'static str> {
     if head.flags == expected { Ok(()) } else { Err("malformed_flags") }
 }
 
-/// Writes a PUBLISH of QoS 0.
-pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], retain: bool) {
-    let mut remaining = 2 + topic.len() + payload.len();
+/// How a PUBLISH goes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    /// Its packet id, for QoS 1; 0: QoS 0.
+    pub(super) pkid: u16,
+    /// It was sent before (MQTT-3.3.1-1).
+    pub(super) dup: bool,
+    /// It was there before the subscription (MQTT-3.3.1-8).
+    pub(super) retain: bool,
+}
+
+/// Writes a PUBLISH.
+pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], flags: Flags) {
+    let Flags { pkid, dup, retain } = flags;
+    let confirmed = pkid != 0;
+    let mut remaining = 2 + topic.len() + 2 * usize::from(confirmed) + payload.len();
     out.reserve(5 + remaining);
-    out.put_u8((PUBLISH << 4) | u8::from(retain));
+    let bits = u8::from(dup) << 3 | u8::from(confirmed) << 1 | u8::from(retain);
+    out.put_u8((PUBLISH << 4) | bits);
     loop {
         let byte = u8::try_from(remaining % 128).unwrap_or(0);
         remaining /= 128;
@@ -258,6 +272,9 @@ pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], ret
     // A topic that came in fits: its length was two bytes then, too.
     out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
     out.put_slice(topic);
+    if confirmed {
+        out.put_u16(pkid);
+    }
     out.put_slice(payload);
 }
 
@@ -390,13 +407,16 @@ mod tests {
     fn what_is_emitted_reads_back() {
         for len in [0, 1, 100, 200, 20_000, 200_000] {
             let mut out = BytesMut::new();
-            emit_publish(&mut out, b"meshcore/x", &vec![1; len], len == 1);
-            let Ok(Packet::Publish(p)) = Packet::read(&mut out, usize::MAX) else { panic!() };
-            assert_eq!(
-                (p.topic.as_str(), p.payload.len(), p.retain),
-                ("meshcore/x", len, len == 1)
-            );
-            assert!(out.is_empty());
+            for pkid in [0, 77] {
+                let flags = Flags { pkid, dup: pkid == 77, retain: len == 1 };
+                emit_publish(&mut out, b"meshcore/x", &vec![1; len], flags);
+                let Ok(Packet::Publish(p)) = Packet::read(&mut out, usize::MAX) else { panic!() };
+                assert_eq!(
+                    (p.topic.as_str(), p.payload.len(), p.retain, p.dup, p.pkid, p.qos as u8),
+                    ("meshcore/x", len, len == 1, pkid == 77, pkid, u8::from(pkid == 77))
+                );
+                assert!(out.is_empty());
+            }
         }
     }
 

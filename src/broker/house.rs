@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -14,9 +15,13 @@ use super::access;
 use super::identity::Identity;
 use super::login::Will;
 use super::neighbourhood::Surroundings;
-use super::retained::{Retained, Shelf};
+use super::outbox::Outboxes;
+use super::presence::{Announcement, Presence};
+use super::retained::policy::{self, Keep};
+use super::retained::{Full, Retained};
 use super::router::Router;
 use super::sessions::Sessions;
+use super::state::State;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::message::{Inlet, Message};
@@ -28,15 +33,31 @@ pub(super) struct House {
     pub(super) router: Router,
     pub(super) sessions: Sessions,
     pub(super) surroundings: Surroundings,
+    /// What outlives a restart: retained messages, queues, presence.
+    pub(super) state: State,
     /// Fires when nothing more is to be accepted or read.
     pub(super) quiet: CancellationToken,
     /// Fires when no receipt will be completed any more.
     pub(super) closing: CancellationToken,
-    shelf: Mutex<Shelf>,
     wills: Arc<Semaphore>,
     large: Arc<Semaphore>,
     unknown_names: Mutex<HashSet<String>>,
     generations: AtomicU64,
+}
+
+/// An allowed publish, for subscribers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy<'a> {
+    /// Where.
+    pub(super) topic: &'a str,
+    /// What: not a part of something larger.
+    pub(super) payload: &'a Bytes,
+    /// How sure its publisher wants to be.
+    pub(super) qos: QoS,
+    /// Whether it asks to be retained.
+    pub(super) retain: bool,
+    /// Who published it.
+    pub(super) from: &'a Identity,
 }
 
 /// The way into the pipeline. The broker knows when the last one is gone: nothing more will come.
@@ -75,17 +96,18 @@ impl House {
         clock: Clock,
         counters: Arc<Counters>,
         router: Router,
+        state: State,
         (quiet, closing): (CancellationToken, CancellationToken),
     ) -> Self {
         Self {
             clock,
             counters,
             router,
+            state,
             sessions: Sessions::default(),
             surroundings: Surroundings::default(),
             quiet,
             closing,
-            shelf: Mutex::default(),
             wills: Arc::new(Semaphore::new(WILL_BYTES)),
             large: Arc::new(Semaphore::new(LARGE_BYTES)),
             unknown_names: Mutex::default(),
@@ -149,8 +171,10 @@ impl House {
         Arc::clone(&self.large).try_acquire_many_owned(bytes).map(Some)
     }
 
-    /// Passes a copy of an allowed publish to subscribers, and retains it if it is to be retained.
-    pub(super) fn copy(&self, topic: &str, payload: &Bytes, retain: bool) {
+    /// Passes a copy of an allowed publish to subscribers, and retains it if it is to be retained and
+    /// its topic is one for that. True: the state file has to have it before it is acknowledged.
+    pub(super) fn copy(&self, copy: &Copy<'_>) -> bool {
+        let Copy { topic, payload, qos, retain, from } = *copy;
         if !access::routable(topic) {
             // Nobody can have subscribed to it by name, and the router must not see it.
             self.note("topic_not_for_subscribers", || {
@@ -158,21 +182,88 @@ impl House {
                  of at most 1024 bytes"
                     .to_owned()
             });
-            return;
+            return false;
         }
-        if retain {
-            let kept = lock(&self.shelf).keep(topic, payload, self.clock.now_ms());
-            if kept.is_err() {
-                self.note("retained_without_room", || format!("{topic} was not retained: no room"));
-            }
-        }
-        self.router.offer(topic, payload);
+        let kept = retain && self.retain(copy, from);
+        self.send(topic, payload, qos) || kept
     }
 
-    /// The retained messages that match any of these filters.
-    pub(super) fn retained(&self, filters: &[String]) -> Vec<Retained> {
-        let shelf = lock(&self.shelf);
-        filters.iter().flat_map(|filter| shelf.matching(filter)).collect()
+    /// Tells who is subscribed, and who will be, what is true of an observer.
+    pub(super) fn announce(&self, announcement: Announcement) {
+        let Announcement { topic, payload, live } = announcement;
+        let truth = Retained {
+            topic: Arc::clone(&topic),
+            payload: payload.clone(),
+            qos: QoS::AtLeastOnce,
+            owner: None,
+            at_ms: self.clock.now_ms(),
+        };
+        // What we say ourselves always finds room.
+        let _ = self.state.keepsakes().shelf().keep(truth);
+        if live {
+            self.send(&topic, &payload, QoS::AtLeastOnce);
+        }
+        self.state.changed();
+    }
+
+    /// The retained messages that match any of these filters, each once, at the QoS of the filter that
+    /// grants most.
+    pub(super) fn retained(&self, filters: &[(String, QoS)]) -> Vec<Retained> {
+        let now_ms = self.clock.now_ms();
+        self.state.keepsakes().shelf().matching(filters, now_ms)
+    }
+
+    /// Every queue for subscribers at QoS 1.
+    pub(super) fn outboxes(&self) -> &Outboxes {
+        &self.state.keepsakes().outboxes
+    }
+
+    /// Who is there.
+    pub(super) fn presence(&self) -> &Presence {
+        &self.state.keepsakes().presence
+    }
+
+    fn retain(&self, copy: &Copy<'_>, from: &Identity) -> bool {
+        if !matches!(policy::keep(copy.topic), Keep::Yes(_)) {
+            self.counters.broker_retain_ignored.increment();
+            return false;
+        }
+        let message = Retained {
+            topic: copy.topic.into(),
+            payload: copy.payload.clone(),
+            qos: if copy.qos == QoS::AtMostOnce { copy.qos } else { QoS::AtLeastOnce },
+            owner: Some(from.clone()),
+            at_ms: self.clock.now_ms(),
+        };
+        let full = self.state.keepsakes().shelf().keep(message).err();
+        let reason = match full {
+            None => {
+                self.state.changed();
+                return true;
+            }
+            Some(Full::All) => "retained_without_room",
+            Some(Full::Own) => "retained_over_own_share",
+        };
+        self.note(reason, || format!("{} of {from} was not retained: no room", copy.topic));
+        false
+    }
+
+    /// Copies for whoever is subscribed now. True: a kept session has to have it stored.
+    fn send(&self, topic: &str, payload: &Bytes, qos: QoS) -> bool {
+        self.router.offer(topic, payload);
+        let (now_ms, mut lost) = (self.clock.now_ms(), 0);
+        let queued = self.outboxes().offer((topic, payload), qos, now_ms, &mut lost);
+        if lost > 0 {
+            self.counters.broker_copies_lost.add(lost);
+            self.note("subscriber_queue_full", || {
+                "a subscriber that is away or too slow loses messages; `meshbox status` says which"
+                    .to_owned()
+            });
+        }
+        if queued {
+            self.state.changed();
+        }
+        queued && qos != QoS::AtMostOnce
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Admitted {
     pub(super) who: Who,
     /// What it calls itself; may be empty.
     pub(super) client_id: String,
+    /// Whether it wants nothing to be left of an earlier session, or of this one.
+    pub(super) clean_session: bool,
     /// Seconds in which it promises to send something; 0: no promise.
     pub(super) keep_alive: u16,
     /// What to publish when it vanishes.
@@ -115,6 +117,7 @@ pub(super) fn judge(
     Ok(Admitted {
         who: Who::anonymous(peer, from),
         client_id: connect.client_id,
+        clean_session: connect.clean_session,
         keep_alive: connect.keep_alive,
         will: connect.last_will.map(|will| Will {
             topic: will.topic,

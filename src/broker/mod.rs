@@ -11,7 +11,10 @@
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
 //! | `frame` | bytes ↔ packets |
-//! | `sessions`, `retained` | who holds which session; the last word on each topic |
+//! | `sessions`, `retained` | who holds which session; the last word on each topic, and what may have one |
+//! | `outbox` | copies for subscribers at QoS 1, and sessions that are kept while their client is away |
+//! | `presence` | which observers are there, and what subscribers are told of it |
+//! | `state` | the file of what must outlive a restart |
 //! | `router` | subscriptions and fan-out, by rumqttd's router |
 //! | `house` | what all connections share |
 //!
@@ -37,6 +40,8 @@ mod identity;
 mod listener;
 mod login;
 mod neighbourhood;
+mod outbox;
+pub mod presence;
 mod proxy;
 mod retained;
 #[cfg(test)]
@@ -44,12 +49,16 @@ mod rig;
 mod router;
 mod sessions;
 mod socket;
+mod state;
 mod tls;
 mod websocket;
 
+pub use outbox::QueueState;
 pub use socket::BindError;
+pub use state::FILE as STATE_FILE;
 pub use tls::{Certificate, CertificateError};
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +71,10 @@ use self::addresses::Addresses;
 use self::arrival::Site;
 use self::house::{House, Intake};
 use self::listener::{MAX_REFUSALS, Reception};
+use self::outbox::Outboxes;
+use self::presence::Presence;
 use self::router::Router;
+use self::state::{Keepsakes, State};
 use self::tls::Shown;
 use crate::clock::Clock;
 use crate::config;
@@ -77,6 +89,9 @@ pub struct Parts {
     pub clock: Clock,
     /// Where everything is counted.
     pub counters: Arc<Counters>,
+    /// What must outlive a restart and is no packet ([`STATE_FILE`] beside the database); without a
+    /// path it is in memory only.
+    pub state_file: Option<PathBuf>,
     /// Cancelling it begins what [`Broker::quiesce`] does.
     pub shutdown: CancellationToken,
 }
@@ -91,6 +106,8 @@ pub struct Broker {
     intakes: TaskTracker,
     doors: TaskTracker,
     attendants: TaskTracker,
+    /// What is remembered, and the thread that writes it; none without a listener.
+    memory: Option<(Keepsakes, state::Writer)>,
     _guards: [DropGuard; 4],
 }
 
@@ -113,6 +130,9 @@ pub enum StartError {
 
 /// How long the router's tasks may take to end; they only wait for the router's own thread.
 const ATTENDANTS_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the last commit of the state file may take.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Starts a broker: binds every listener first, then lets clients in. Without a listener it does
 /// nothing and holds no inlet.
@@ -192,22 +212,25 @@ impl Broker {
             intakes,
             doors,
             attendants,
+            memory: None,
             _guards: guards,
         }
     }
 
     /// Builds what all connections share.
     async fn reception(
-        &self,
+        &mut self,
         config: &config::Broker,
         parts: Parts,
     ) -> Result<Reception, StartError> {
-        let Parts { inlet, clock, counters, .. } = parts;
+        let Parts { inlet, clock, counters, state_file, .. } = parts;
+        let state = self.remember(config, state_file, (&counters, &clock)).await?;
         let attendants = self.attendants.clone();
         let told = (Arc::clone(&counters), clock.clone());
         let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
-        let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
+        let signals = (self.quiet.clone(), self.closing.clone());
+        let house = House::new(clock, counters, router, state, signals);
         Ok(Reception {
             house: Arc::new(house),
             intake: Intake::new(inlet, &self.intakes),
@@ -217,6 +240,32 @@ impl Broker {
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             addresses: Addresses::with_most(config.max_connections_per_address),
         })
+    }
+
+    /// Reads the state file and starts the thread that writes it.
+    async fn remember(
+        &mut self,
+        config: &config::Broker,
+        file: Option<PathBuf>,
+        (counters, clock): (&Arc<Counters>, &Clock),
+    ) -> Result<State, StartError> {
+        let keepsakes = Keepsakes::new(Outboxes::new(config.sessions));
+        let (theirs, told) = (keepsakes.clone(), (Arc::clone(counters), clock.clone()));
+        let read = tokio::task::spawn_blocking(move || State::start(file, theirs, told));
+        let writer = read.await.map_err(|e| StartError::Router(e.to_string()))?;
+        let state = writer.state();
+        self.memory = Some((keepsakes, writer));
+        Ok(state)
+    }
+
+    /// Who is there, for people and for the page.
+    pub fn presence(&self) -> Presence {
+        self.memory.as_ref().map(|(keepsakes, _)| keepsakes.presence.clone()).unwrap_or_default()
+    }
+
+    /// What waits for subscribers at QoS 1, one entry for each.
+    pub fn queues(&self) -> Vec<QueueState> {
+        self.memory.as_ref().map(|(keepsakes, _)| keepsakes.outboxes.states()).unwrap_or_default()
     }
 
     /// What listens where, with the ports that the system gave, in the order of the configuration.
@@ -236,7 +285,7 @@ impl Broker {
     /// Writes the acknowledgements that are due and closes every connection. Call it when the
     /// pipeline has ended: a receipt that is completed later is not acknowledged. What is not done
     /// by `deadline` is cut off. True: nothing had to be.
-    pub async fn stop(self, deadline: Instant) -> bool {
+    pub async fn stop(mut self, deadline: Instant) -> bool {
         self.quiet.cancel();
         self.closing.cancel();
         self.doors.close();
@@ -248,6 +297,11 @@ impl Broker {
         let attended = tokio::time::timeout(ATTENDANTS_WITHIN, self.attendants.wait()).await;
         if attended.is_err() {
             tracing::debug!("the router's tasks did not end in time");
+        }
+        let memory = self.memory.take();
+        let written = tokio::task::spawn_blocking(move || memory.map(|(_, w)| w.finish()));
+        if tokio::time::timeout(WRITTEN_WITHIN, written).await.is_err() {
+            tracing::warn!("the state file was not written in time: its last changes are lost");
         }
         in_time
     }

@@ -15,7 +15,9 @@ use tokio_util::task::TaskTracker;
 
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
+use super::outbox::Outboxes;
 use super::router::Router;
+use super::state::{Keepsakes, State};
 use crate::clock::Clock;
 use crate::config::{Access, Transport};
 use crate::counters::Counters;
@@ -56,7 +58,10 @@ impl Rig {
         let told = (Arc::clone(&counters), Clock::system());
         let router = Router::start(told, TaskTracker::new(), stop.clone()).await;
         let tokens = (CancellationToken::new(), CancellationToken::new());
-        let house = House::new(Clock::system(), counters, router.unwrap(), tokens);
+        let outboxes = Outboxes::new(crate::config::Sessions::default());
+        let told = (Arc::clone(&counters), Clock::system());
+        let memory = State::start(None, Keepsakes::new(outboxes), told);
+        let house = House::new(Clock::system(), counters, router.unwrap(), memory.state(), tokens);
         let (inlet, mut outlet) = queue(Bounds { messages: 10_000, bytes: 16 << 20 });
         let (sender, stored) = mpsc::channel(10_000);
         tokio::spawn(async move {

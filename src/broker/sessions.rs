@@ -26,6 +26,8 @@ struct Seats {
 #[derive(Debug)]
 struct Seat {
     number: u64,
+    /// The generation of the connection that has it.
+    generation: u64,
     leave: CancellationToken,
     gone: CancellationToken,
 }
@@ -42,14 +44,21 @@ pub(super) struct Hold {
 
 impl Sessions {
     /// Takes a session. The second value is there if another connection held it: that one is told to
-    /// leave, and the token fires when it has.
-    pub(super) fn take(&self, key: Key) -> (Hold, Option<CancellationToken>) {
+    /// leave, and the token fires when it has. `inherit` is called before it is told, with its
+    /// generation.
+    pub(super) fn take(
+        &self,
+        key: Key,
+        generation: u64,
+        inherit: impl FnOnce(u64),
+    ) -> (Hold, Option<CancellationToken>) {
         let (leave, gone) = (CancellationToken::new(), CancellationToken::new());
         let mut seats = self.seats();
         seats.last += 1;
         let number = seats.last;
-        let seat = Seat { number, leave: leave.clone(), gone: gone.clone() };
+        let seat = Seat { number, generation, leave: leave.clone(), gone: gone.clone() };
         let before = seats.taken.insert(key.clone(), seat).map(|old| {
+            inherit(old.generation);
             old.leave.cancel();
             old.gone
         });
@@ -91,9 +100,9 @@ mod tests {
     #[test]
     fn the_same_address_and_client_id_take_over() {
         let sessions = Sessions::default();
-        let (first, before) = sessions.take(key("10.0.0.1", "a"));
+        let (first, before) = sessions.take(key("10.0.0.1", "a"), 1, |_| ());
         assert!(before.is_none());
-        let (second, before) = sessions.take(key("10.0.0.1", "a"));
+        let (second, before) = sessions.take(key("10.0.0.1", "a"), 1, |_| ());
         assert!(first.taken_over().is_cancelled());
         assert!(!second.taken_over().is_cancelled());
         let gone = before.unwrap();
@@ -101,23 +110,23 @@ mod tests {
         drop(first);
         assert!(gone.is_cancelled());
         // The first one's end must not free the second one's session.
-        assert!(sessions.take(key("10.0.0.1", "a")).1.is_some());
+        assert!(sessions.take(key("10.0.0.1", "a"), 1, |_| ()).1.is_some());
         assert!(second.taken_over().is_cancelled());
     }
 
     #[test]
     fn another_address_or_another_id_is_another_session() {
         let sessions = Sessions::default();
-        let (held, _) = sessions.take(key("10.0.0.1", "a"));
-        assert!(sessions.take(key("10.0.0.2", "a")).1.is_none());
-        assert!(sessions.take(key("10.0.0.1", "b")).1.is_none());
+        let (held, _) = sessions.take(key("10.0.0.1", "a"), 1, |_| ());
+        assert!(sessions.take(key("10.0.0.2", "a"), 1, |_| ()).1.is_none());
+        assert!(sessions.take(key("10.0.0.1", "b"), 1, |_| ()).1.is_none());
         assert!(!held.taken_over().is_cancelled());
     }
 
     #[test]
     fn nothing_is_remembered_of_a_session_that_ended() {
         let sessions = Sessions::default();
-        drop(sessions.take(key("10.0.0.1", "a")));
+        drop(sessions.take(key("10.0.0.1", "a"), 1, |_| ()));
         assert!(sessions.seats().taken.is_empty());
     }
 }

@@ -179,6 +179,22 @@ pub(super) struct Broker {
     pub max_connections: Option<i64>,
     /// The same from one address.
     pub max_connections_per_address: Option<i64>,
+    /// What waits for subscribers at QoS 1, and for clients that are away.
+    pub session: Option<Session>,
+}
+
+/// `broker.session`.
+#[derive(Clone, Default, PartialEq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Session {
+    /// Messages for one client.
+    pub max_messages: Option<i64>,
+    /// MiB for all clients together.
+    #[serde(rename = "maxMB")]
+    pub max_mb: Option<i64>,
+    /// How long a session and what waits in it is kept.
+    pub max_hours: Option<i64>,
 }
 
 /// One of `broker.listeners`.

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::file;
 use super::judge::Judge;
 use super::network::Network;
+use super::sessions::Sessions;
 use super::tree::{At, Dialect};
 
 /// MQTT's registered port, on every address.
@@ -37,6 +38,8 @@ pub struct Broker {
     pub max_connections_per_address: usize,
     /// Whose word about a client's address is taken.
     pub trusted_proxies: Vec<Network>,
+    /// What waits for its subscribers.
+    pub sessions: Sessions,
 }
 
 impl Broker {
@@ -48,6 +51,7 @@ impl Broker {
             max_connections: MAX_CONNECTIONS,
             max_connections_per_address: MAX_CONNECTIONS / PARTS,
             trusted_proxies: Vec::new(),
+            sessions: Sessions::default(),
         }
     }
 }
@@ -178,6 +182,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     let enabled = section.and_then(|section| section.enabled).unwrap_or(by_itself);
     let written = section.and_then(|section| section.listeners.as_deref()).unwrap_or_default();
 
+    let sessions = super::sessions::judge(judge)?;
     let mut listeners: Vec<Listener> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {
@@ -201,6 +206,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     }
     let mut broker = limits(judge, Broker { enabled, ..Broker::with(listeners) })?;
     broker.trusted_proxies = trusted_proxies(judge)?;
+    broker.sessions = sessions;
     if enabled {
         super::risks::judge(judge, &broker)?;
     } else {

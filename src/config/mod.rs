@@ -37,6 +37,7 @@ mod retention;
 mod risks;
 mod search;
 pub mod secret;
+mod sessions;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -55,6 +56,7 @@ pub use network::Network;
 pub use node_keys::NodeKey;
 pub use remote::{ClientTls, Remote};
 pub use retention::Retention;
+pub use sessions::Sessions;
 pub use sources::Source;
 pub use url::{BrokerUrl, Scheme, parse as broker_url};
 

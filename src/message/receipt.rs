@@ -6,6 +6,9 @@
 //! in the order of receipt (MQTT-4.6.0-2), and drops completions of an earlier generation: after a
 //! reconnect the same packet id may stand for another message.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::mpsc;
 
 /// How a message ended.
@@ -35,7 +38,20 @@ pub struct Completion {
 /// Dropping a receipt that was not completed says [`Outcome::Failed`]: a message that is lost on
 /// the way is neither acknowledged nor waited for in vain.
 #[derive(Debug)]
-pub struct Receipt(Option<Waiting>);
+pub struct Receipt(Option<Part>);
+
+#[derive(Debug)]
+enum Part {
+    Whole(Waiting),
+    Half(Arc<Halves>),
+}
+
+/// Ends with its last half.
+#[derive(Debug)]
+struct Halves {
+    waiting: Option<Waiting>,
+    failed: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -56,7 +72,21 @@ impl Receipt {
     /// most one completion per receipt, and a connection makes no more receipts than its in-flight
     /// limit allows.
     pub fn new(mailbox: mpsc::UnboundedSender<Completion>, generation: u64, serial: u64) -> Self {
-        Self(Some(Waiting { mailbox, generation, serial }))
+        Self(Some(Part::Whole(Waiting { mailbox, generation, serial })))
+    }
+
+    /// One receipt for two things that both have to be done: it ends when both halves have, and has
+    /// failed if one of them has.
+    pub fn halves(self) -> (Self, Self) {
+        let mut this = self;
+        let half = match this.0.take() {
+            None => return (Self(None), Self(None)),
+            Some(Part::Half(halves)) => halves,
+            Some(Part::Whole(waiting)) => {
+                Arc::new(Halves { waiting: Some(waiting), failed: AtomicBool::new(false) })
+            }
+        };
+        (Self(Some(Part::Half(Arc::clone(&half)))), Self(Some(Part::Half(half))))
     }
 
     /// Whether somebody waits for it: such a record is committed sooner.
@@ -70,10 +100,30 @@ impl Receipt {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if let Some(Waiting { mailbox, generation, serial }) = self.0.take() {
-            // The receiver is gone when the connection is: then there is nobody to acknowledge to.
-            let _ = mailbox.send(Completion { generation, serial, outcome });
+        match self.0.take() {
+            None => {}
+            Some(Part::Whole(waiting)) => waiting.end(outcome),
+            Some(Part::Half(halves)) if outcome == Outcome::Failed => {
+                halves.failed.store(true, Ordering::Release);
+            }
+            Some(Part::Half(_)) => {}
         }
+    }
+}
+
+impl Waiting {
+    fn end(self, outcome: Outcome) {
+        let Self { mailbox, generation, serial } = self;
+        // The receiver is gone when the connection is: then there is nobody to acknowledge to.
+        let _ = mailbox.send(Completion { generation, serial, outcome });
+    }
+}
+
+impl Drop for Halves {
+    fn drop(&mut self) {
+        let failed = self.failed.load(Ordering::Acquire);
+        let outcome = if failed { Outcome::Failed } else { Outcome::Stored };
+        self.waiting.take().into_iter().for_each(|waiting| waiting.end(outcome));
     }
 }
 
@@ -102,6 +152,27 @@ mod tests {
         let (mailbox, mut inbox) = mpsc::unbounded_channel();
         drop(Receipt::new(mailbox, 0, 1));
         assert_eq!(inbox.try_recv().map(|c| c.outcome), Ok(Outcome::Failed));
+    }
+
+    #[test]
+    fn halves_end_together_and_fail_if_one_does() {
+        for (first, second, expected) in [
+            (Outcome::Stored, Outcome::Stored, Outcome::Stored),
+            (Outcome::Refused, Outcome::Stored, Outcome::Stored),
+            (Outcome::Failed, Outcome::Stored, Outcome::Failed),
+            (Outcome::Stored, Outcome::Failed, Outcome::Failed),
+        ] {
+            let (mailbox, mut inbox) = mpsc::unbounded_channel();
+            let (one, other) = Receipt::new(mailbox, 3, 7).halves();
+            one.complete(first);
+            assert!(inbox.try_recv().is_err(), "one half is not enough");
+            other.complete(second);
+            let completion = Completion { generation: 3, serial: 7, outcome: expected };
+            assert_eq!(inbox.try_recv(), Ok(completion));
+            assert!(inbox.try_recv().is_err());
+        }
+        let (one, other) = Receipt::none().halves();
+        assert!(!one.is_awaited() && !other.is_awaited());
     }
 
     #[test]

@@ -203,6 +203,7 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
         inlet,
         clock: meshbox::clock::Clock::system(),
         counters: std::sync::Arc::default(),
+        state_file: None,
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
     let taken = listener(&house.address().to_string(), Access::Lan);

@@ -11,6 +11,9 @@ use rumqttc::mqttbytes::v4::Packet;
 use super::rig::{self, House, ROOMY, TOPIC, listener};
 use crate::support::{PATIENCE, eventually_async, program};
 
+/// A topic on which a last word is kept.
+const CONFIG: &str = "meshcore/x/2/config";
+
 /// Runs a program to its end beside the runtime.
 async fn run(program: &Path, port: u16, args: &[&str]) -> Output {
     let mut command = Command::new(program);
@@ -32,7 +35,7 @@ impl Subscriber {
     /// is published from then on will be delivered as well.
     async fn start(program: &Path, house: &House, args: &[&str]) -> Self {
         let mut client = house.client("retainer").await;
-        let mut publish = rig::publish(TOPIC, b"retained", QoS::AtLeastOnce, 1);
+        let mut publish = rig::publish(CONFIG, b"retained", QoS::AtLeastOnce, 1);
         publish.retain = true;
         client.send(&Packet::Publish(publish)).await;
         client.packet().await;
@@ -88,8 +91,11 @@ async fn mosquitto_publishes_and_subscribes_with_every_qos() {
         let arrival = stored.next().await;
         assert_eq!((&arrival.payload[..], arrival.awaited), (qos.as_bytes(), qos != "0"));
     }
-    let expected = ["1 0 T retained", "0 0 T 0", "0 0 T 1", "0 0 T 2", ""];
-    assert_eq!(reader.printed().await, expected.join("\n").replace('T', TOPIC));
+    let expected = ["1 1 C retained", "0 0 T 0", "0 1 T 1", "0 1 T 2", ""];
+    assert_eq!(
+        reader.printed().await,
+        expected.join("\n").replace('C', CONFIG).replace('T', TOPIC)
+    );
 }
 
 #[tokio::test]
@@ -111,12 +117,12 @@ async fn mosquitto_sends_20_kb_and_is_not_driven_to_send_300_kb_for_ever() {
 async fn mosquitto_gets_what_was_retained() {
     let Some((publisher, subscriber)) = tools() else { return };
     let (house, mut stored) = rig::storing().await;
-    publish(&publisher, &house, &["-t", "meshcore/x/1/status", "-m", "kept", "-r", "-q", "1"])
+    publish(&publisher, &house, &["-t", "meshcore/x/1/config", "-m", "kept", "-r", "-q", "1"])
         .await;
     stored.next().await;
-    let args = ["-t", "meshcore/+/+/status", "-C", "1", "-F", "%r %q %t %p"];
+    let args = ["-t", "meshcore/+/+/config", "-C", "1", "-F", "%r %q %t %p"];
     let output = run(&subscriber, house.port(), &args).await;
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 0 meshcore/x/1/status kept\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "1 0 meshcore/x/1/config kept\n");
 }
 
 #[tokio::test]

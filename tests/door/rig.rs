@@ -73,6 +73,7 @@ pub(crate) async fn open_as(config: config::Broker, inlet: Inlet) -> House {
         inlet,
         clock: Clock::system(),
         counters: Arc::clone(&counters),
+        state_file: None,
         shutdown: shutdown.clone(),
     };
     let broker = broker::start(&config, parts).await.unwrap();
@@ -232,7 +233,12 @@ impl Raw {
 
     /// Subscribes and returns the answer's codes as bytes.
     pub(crate) async fn subscribe(&mut self, filter: &str) -> Vec<u8> {
-        let mut subscribe = Subscribe::new(filter, QoS::AtLeastOnce);
+        self.subscribe_at(filter, QoS::AtMostOnce).await
+    }
+
+    /// The same at this QoS.
+    pub(crate) async fn subscribe_at(&mut self, filter: &str, qos: QoS) -> Vec<u8> {
+        let mut subscribe = Subscribe::new(filter, qos);
         subscribe.pkid = 7;
         self.send(&Packet::Subscribe(subscribe)).await;
         let Packet::SubAck(ack) = self.packet().await else { panic!("no SUBACK") };

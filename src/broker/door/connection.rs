@@ -1,10 +1,10 @@
 //! The loop of an admitted connection: waits for whatever comes next, and deals with it.
 
+mod delivering;
 mod giving_way;
 mod handing_on;
 mod large;
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,15 +16,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use self::delivering::{Backlog, rung};
 use self::large::Large;
 use super::Guest;
 use super::deadlines::Deadlines;
 use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait, write};
-use super::session::{Session, Step, Subscription};
-use crate::broker::frame::{Frame, Frames, emit_publish};
+use super::session::{Session, Step};
+use super::speaker::Speaker;
+use crate::broker::frame::{Frame, Frames};
 use crate::broker::house::{House, Intake};
-use crate::broker::retained::Retained;
-use crate::broker::router::{Delivery, Subscriber};
+use crate::broker::outbox::Outbox;
+use crate::broker::router::Subscriber;
+use crate::broker::sessions::Key;
 use crate::message::{Completion, Message, Origin};
 
 /// An admitted connection.
@@ -48,7 +51,14 @@ pub(super) struct Connection<S> {
     waiting: Option<Waiting>,
     large: Large,
     subscriber: Option<Subscriber>,
-    retained: VecDeque<Retained>,
+    /// Copies at QoS 1.
+    outbox: Option<Outbox>,
+    /// The session outlives the connection.
+    kept: bool,
+    /// Who the client is, and what it calls itself.
+    called: Key,
+    backlog: Backlog,
+    speaker: Speaker,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
     taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -70,6 +80,8 @@ pub(super) struct Remains<S> {
     pub(super) streams: (ReadHalf<S>, WriteHalf<S>),
     /// The way into the pipeline, for the will; gone once nothing more is taken in.
     pub(super) intake: Option<Intake>,
+    /// What it said about observers; dropped after the will.
+    pub(super) speaker: Speaker,
     /// A message that was received, waits for the queue, and will not be sent again.
     pub(super) unsent: Option<Message>,
 }
@@ -79,7 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     pub(super) fn new(
         (reader, writer): (ReadHalf<S>, WriteHalf<S>),
         frames: Frames,
-        guest: &Guest,
+        guest: &mut Guest,
+        speaker: Speaker,
         house: &Arc<House>,
         intake: Intake,
     ) -> Self {
@@ -90,11 +103,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let taken_over = guest.session.as_ref().map(|hold| hold.taken_over().clone());
         let now = Instant::now();
-        Self {
+        let outbox = guest.outbox.take();
+        let called = (guest.admitted.who.identity.clone(), guest.admitted.client_id.clone());
+        let mut connection = Self {
             reader,
             writer,
             frames,
-            session: Session::new(house.next_generation(), guest.admitted.who.clone(), mailbox),
+            session: Session::new(guest.generation, guest.admitted.who.clone(), mailbox),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),
@@ -106,12 +121,18 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             waiting: None,
             large: Large::default(),
             subscriber: None,
-            retained: VecDeque::new(),
+            kept: outbox.is_some(),
+            outbox,
+            called,
+            backlog: Backlog::default(),
+            speaker,
             deadlines: Deadlines::new(guest.admitted.keep_alive, now),
             timer: Box::pin(tokio::time::sleep_until(now)),
             taken_over: fires(&taken_over.unwrap_or_default()),
             signal: fires(&house.quiet),
-        }
+        };
+        connection.resume();
+        connection
     }
 
     /// Runs to the end.
@@ -133,8 +154,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             let write = self.writer.write_all(&self.session.out);
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
         }
-        let unsent = self.unsent();
-        Remains { end, streams: (self.reader, self.writer), intake: self.intake, unsent }
+        self.let_go();
+        let (unsent, streams) = (self.unsent(), (self.reader, self.writer));
+        Remains { end, streams, intake: self.intake, speaker: self.speaker, unsent }
     }
 
     /// Does all that can be done without waiting.
@@ -150,10 +172,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.large.account(self.frames.wants(), &self.house)?;
         }
         self.unsay();
-        while self.session.can_deliver() {
-            let Some(kept) = self.retained.pop_front() else { break };
-            emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
-            self.house.counters.broker_deliveries.increment();
+        if self.phase == Phase::Open {
+            self.deliver_own();
         }
         if self.is_drained() {
             self.drained()?;
@@ -188,16 +208,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn may_take_in(&self) -> bool {
         let open = matches!(self.phase, Phase::Open | Phase::Draining(_));
-        open && self.waiting.is_none() && self.retained.is_empty() && self.session.has_room()
+        open && self.waiting.is_none() && self.may_deliver() && self.session.has_room()
     }
 
     /// Waits for what comes next. Cancel-safe, so that nothing is lost when another branch wins.
     async fn event(&mut self) -> Event {
         let (may_read, has_deadline) = (self.may_take_in(), self.deadlines.next().is_some());
-        let deliver = self.phase == Phase::Open
-            && self.retained.is_empty()
-            && self.session.can_deliver()
-            && self.subscriber.is_some();
+        let copies = self.phase == Phase::Open && self.session.can_deliver();
+        let deliver = copies && self.backlog.messages.is_empty() && self.subscriber.is_some();
         let owes = self.owes();
         tokio::select! {
             () = &mut self.taken_over => Event::TakenOver,
@@ -205,6 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             Some(completion) = self.inbox.recv() => Event::Completed(completion),
             event = wait(&mut self.waiting), if self.waiting.is_some() => event,
             copy = delivery(&mut self.subscriber), if deliver => Event::Delivery(copy),
+            event = rung(self.outbox.as_ref()), if copies => event,
             written = write(&mut self.writer, &mut self.session.out, &mut self.held), if owes => {
                 Event::Wrote(written)
             }
@@ -224,6 +243,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             Event::Placed(place) => self.placed(place)?,
             Event::Answered => self.answered(),
             Event::Delivery(copy) => self.deliver(copy)?,
+            // The work is done before the next event.
+            Event::Rung => {}
             Event::Timer => self.timed_out()?,
             Event::TakenOver => self.give_way()?,
             Event::Signal => self.signalled()?,
@@ -290,55 +311,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                     .note(reason, || format!("a publish from {} was ignored", self.origin.name));
                 Ok(())
             }
-            Step::Subscribe(subscription) => {
-                self.subscribe(subscription);
+            Step::Subscribe(subscription) => self.subscribe(subscription),
+            Step::Unsubscribe(filters) => {
+                self.unsubscribe(filters);
                 Ok(())
             }
-            Step::Unsubscribe(filters) => {
-                if let Some(subscriber) = &self.subscriber {
-                    self.waiting = Some(Waiting::Answer(subscriber.unsubscribe(filters), None));
-                }
+            Step::Acknowledged(pkid) => {
+                self.acknowledged(pkid);
                 Ok(())
             }
             Step::Disconnect => Err(End::Disconnect),
         }
-    }
-
-    fn subscribe(&mut self, mut subscription: Subscription) {
-        for reason in &subscription.denied {
-            let name = &self.origin.name;
-            self.house.note(reason, || format!("a subscription of {name} was refused"));
-        }
-        if !self.house.router.has_room_for(subscription.granted.len()) {
-            self.house.note("subscribe_to_too_many_filters_in_all", || {
-                format!("a subscription of {} was refused", self.origin.name)
-            });
-            self.session.refuse(&mut subscription);
-        }
-        if subscription.granted.is_empty() {
-            return self.session.subscribed(subscription.pkid, subscription.codes);
-        }
-        let subscriber = self.subscriber.get_or_insert_with(|| self.house.router.subscriber());
-        let answer = subscriber.subscribe(subscription.granted.clone());
-        self.waiting = Some(Waiting::Answer(answer, Some(subscription)));
-    }
-
-    fn answered(&mut self) {
-        let Some(Waiting::Answer(_, Some(subscription))) = self.waiting.take() else { return };
-        self.session.subscribed(subscription.pkid, subscription.codes);
-        // Also for a subscription that was there before (MQTT-3.8.4-3).
-        self.retained.extend(self.house.retained(&subscription.granted));
-    }
-
-    fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
-        let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
-        while let Some(copy) = next {
-            emit_publish(&mut self.session.out, &copy.topic, &copy.payload, false);
-            self.house.counters.broker_deliveries.increment();
-            let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
-            next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
-        }
-        Ok(())
     }
 
     /// The broker goes on to the next step of its shutdown.
@@ -362,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining(DRAIN);
             // Whoever subscribed a moment ago will subscribe again.
-            self.retained.clear();
+            self.backlog = Backlog::default();
         }
     }
 

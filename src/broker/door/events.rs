@@ -32,6 +32,8 @@ pub(super) enum Event {
     Answered,
     /// A copy for the client; none when its subscriptions are gone.
     Delivery(Option<Delivery>),
+    /// The client's queue may have something.
+    Rung,
     /// A deadline may have passed.
     Timer,
     /// Another connection has the session now.

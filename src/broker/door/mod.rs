@@ -10,6 +10,7 @@ mod deadlines;
 mod events;
 mod inflight;
 mod session;
+mod speaker;
 #[cfg(test)]
 mod tests;
 
@@ -24,10 +25,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::connection::{Connection, Remains};
 use self::events::End;
+use self::speaker::Speaker;
 use super::access::{self, Nearness};
 use super::frame::Frames;
-use super::house::{House, Intake};
+use super::house::{Copy, House, Intake};
+use super::identity::Identity;
 use super::login::{self, Admitted, Refusal, Will};
+use super::outbox::Outbox;
 use super::sessions::Hold;
 use crate::config::{Access, Transport};
 use crate::message::{Message, Origin, Receipt};
@@ -66,7 +70,12 @@ pub(super) const GONE: &str = "gone_before_connect";
 /// A client that has been let in.
 struct Guest {
     admitted: Admitted,
+    /// Its connection's number.
+    generation: u64,
     session: Option<Hold>,
+    /// A session that is kept, and whether it was there.
+    outbox: Option<Outbox>,
+    present: bool,
     will_room: Option<OwnedSemaphorePermit>,
 }
 
@@ -85,20 +94,22 @@ where
         Ok(guest) => guest,
         Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
     };
-    guest.settle_in(&house).await;
+    let mut speaker = Speaker::new(&house, guest.generation);
+    guest.settle_in(&house, &mut speaker).await;
     let _counted = Counted::new(&house);
-    if answer(&mut writer, ConnectReturnCode::Success).await.is_err() {
+    if answer(&mut writer, ConnectReturnCode::Success, guest.present).await.is_err() {
         return;
     }
-    let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
-    let Remains { end, streams, intake, unsent } = connection.run().await;
+    let streams = (reader, writer);
+    let connection = Connection::new(streams, frames, &mut guest, speaker, &house, intake);
+    let Remains { end, streams, intake, mut speaker, unsent } = connection.run().await;
     said_goodbye(end, streams, visitor, &house).await;
     let Some(intake) = intake else { return };
     if let Some(message) = unsent {
         send_on(message, &house, &intake).await;
     }
     if end.publishes_will() && !house.quiet.is_cancelled() {
-        guest.publish_will(&house, &intake).await;
+        guest.publish_will(&house, &mut speaker, &intake).await;
     }
 }
 
@@ -153,7 +164,9 @@ async fn greet<S: AsyncRead>(
         false => access::nearness(visitor.peer, &house.surroundings.now()),
     };
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
-    Ok(Guest { admitted, session: None, will_room: None })
+    let generation = house.next_generation();
+    let (session, outbox, will_room) = (None, None, None);
+    Ok(Guest { admitted, generation, session, outbox, present: false, will_room })
 }
 
 async fn connect<S: AsyncRead>(
@@ -174,10 +187,11 @@ async fn connect<S: AsyncRead>(
 async fn answer<S: AsyncWrite>(
     writer: &mut WriteHalf<S>,
     code: ConnectReturnCode,
+    session_present: bool,
 ) -> std::io::Result<()> {
     let mut out = BytesMut::with_capacity(4);
-    // The codec cannot fail on a packet of fixed length. No session is ever present: none is kept.
-    let _ = ConnAck::new(code, false).write(&mut out);
+    // The codec cannot fail on a packet of fixed length.
+    let _ = ConnAck::new(code, session_present).write(&mut out);
     let written = tokio::time::timeout(CONNECT_WITHIN, async {
         writer.write_all(&out).await?;
         // TLS may hold some of it back otherwise.
@@ -201,7 +215,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
         house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
     }
     if let Some(code) = refusal.code {
-        if answer(&mut writer, code).await.is_ok() {
+        if answer(&mut writer, code, false).await.is_ok() {
             linger(reader, writer).await;
         }
     }
@@ -247,17 +261,9 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
 impl Guest {
     /// Takes the session, waiting for its last holder to leave (its will must not come after what
     /// this one says), and finds room for the will.
-    async fn settle_in(&mut self, house: &House) {
+    async fn settle_in(&mut self, house: &House, speaker: &mut Speaker) {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
-        }
-        if let Some(key) = self.admitted.session_key() {
-            let (hold, before) = house.sessions.take(key);
-            self.session = Some(hold);
-            if let Some(gone) = before {
-                // A slow one is not waited for: it publishes its will when it can.
-                let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
-            }
         }
         if let Some(will) = &self.admitted.will {
             self.will_room = house.room_for_will(will);
@@ -265,6 +271,41 @@ impl Guest {
                 self.admitted.will = None;
             }
         }
+        // Before an old connection of this client can say that its observer is gone.
+        if let Some(will) = &self.admitted.will {
+            if access::may_publish(&self.admitted.who, &will.topic).is_ok() {
+                speaker.has_will(&will.topic);
+            }
+        }
+        if let Some(key) = self.admitted.session_key() {
+            let inherit = |before| speaker.inherits(before);
+            let (hold, before) = house.sessions.take(key, self.generation, inherit);
+            self.session = Some(hold);
+            if let Some(gone) = before {
+                // A slow one is not waited for: it publishes its will when it can.
+                let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
+            }
+        }
+        self.find_session(house);
+    }
+
+    /// Takes up the session that was kept, or ends it, as the client wants it (MQTT-3.1.2-4,
+    /// MQTT-3.1.2-6). Sessions are kept for names, not for addresses: whoever has an address today
+    /// may be somebody else tomorrow.
+    fn find_session(&mut self, house: &House) {
+        let named = !matches!(self.admitted.who.identity, Identity::Anonymous(_));
+        let Some(key) = self.admitted.session_key().filter(|_| named) else { return };
+        if self.admitted.clean_session {
+            house.outboxes().discard(&key);
+            return house.state.changed();
+        }
+        match house.outboxes().resume(&key, None, house.clock.now_ms()) {
+            Some((outbox, present)) => (self.outbox, self.present) = (Some(outbox), present),
+            None => house.note("session_not_kept", || {
+                format!("a session of {} is not kept: there are too many", key.0)
+            }),
+        }
+        house.state.changed();
     }
 
     fn origin(&self) -> Origin {
@@ -272,8 +313,8 @@ impl Guest {
     }
 
     /// Publishes the will through the same checks as any publish, waiting for room in the queue.
-    async fn publish_will(&mut self, house: &House, intake: &Intake) {
-        let Some(Will { topic, payload, retain, .. }) = self.admitted.will.take() else { return };
+    async fn publish_will(&mut self, house: &House, speaker: &mut Speaker, intake: &Intake) {
+        let Some(Will { topic, payload, retain, qos }) = self.admitted.will.take() else { return };
         let who = &self.admitted.who;
         let allowed = if topic.contains('\0') {
             Err("nul_in_topic")
@@ -285,7 +326,10 @@ impl Guest {
             return;
         }
         house.counters.broker_wills.increment();
-        house.copy(&topic, &payload, retain);
+        let copy = Copy { topic: &topic, payload: &payload, qos, retain, from: &who.identity };
+        speaker.wills(&topic, &payload, || {
+            house.copy(&copy);
+        });
         let message = Message {
             topic,
             payload,

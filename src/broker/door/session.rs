@@ -2,7 +2,7 @@
 //! No socket, no clock, no queue.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::QoS;
@@ -22,7 +22,8 @@ pub(super) struct Session {
     who: Who,
     mailbox: mpsc::UnboundedSender<Completion>,
     inflight: Inflight,
-    subscriptions: BTreeSet<String>,
+    /// With the QoS that was granted.
+    subscriptions: BTreeMap<String, QoS>,
     /// What is to be written to the client.
     pub(super) out: BytesMut,
 }
@@ -40,6 +41,8 @@ pub(super) enum Step {
     Subscribe(Subscription),
     /// Unsubscribe; the answer is written already.
     Unsubscribe(Vec<String>),
+    /// The client has a copy that was sent at QoS 1.
+    Acknowledged(u16),
     /// The client says goodbye.
     Disconnect,
 }
@@ -51,6 +54,8 @@ pub(super) struct Publication {
     pub(super) topic: String,
     /// A copy of its own, not a part of the read buffer.
     pub(super) payload: Bytes,
+    /// How sure the client wants to be.
+    pub(super) qos: QoS,
     /// Whether it is to be retained.
     pub(super) retain: bool,
     /// What the acknowledgement waits for.
@@ -64,8 +69,10 @@ pub(super) struct Subscription {
     pub(super) pkid: u16,
     /// The answer to each of its filters.
     pub(super) codes: Vec<SubscribeReasonCode>,
-    /// The filters that were granted, those included that the connection had before.
-    pub(super) granted: Vec<String>,
+    /// The filters that were granted, with the QoS, those included that the connection had before.
+    pub(super) granted: Vec<(String, QoS)>,
+    /// Those of them that it had with another QoS: that subscription is replaced (MQTT-3.8.4-3).
+    pub(super) replaced: Vec<String>,
     /// The names of the refusals.
     pub(super) denied: Vec<&'static str>,
 }
@@ -88,9 +95,29 @@ impl Session {
             who,
             mailbox,
             inflight: Inflight::new(generation),
-            subscriptions: BTreeSet::new(),
+            subscriptions: BTreeMap::new(),
             out: BytesMut::new(),
         }
+    }
+
+    /// Goes on with what an earlier connection had subscribed to. Returns what the client may not
+    /// have any more.
+    pub(super) fn resume(&mut self, subscriptions: Vec<(String, QoS)>) -> Vec<String> {
+        let mut lost = Vec::new();
+        for (filter, qos) in subscriptions {
+            if self.may_have(&filter).is_ok() {
+                self.subscriptions.insert(filter, qos);
+            } else {
+                lost.push(filter);
+            }
+        }
+        lost
+    }
+
+    /// The filters that have been granted this QoS.
+    pub(super) fn subscribed_at(&self, qos: QoS) -> Vec<String> {
+        let with = self.subscriptions.iter().filter(|(_, granted)| **granted == qos);
+        with.map(|(filter, _)| filter.clone()).collect()
     }
 
     /// Whether another frame may be taken in.
@@ -139,9 +166,10 @@ impl Session {
 
     /// Takes back what a SUBSCRIBE was granted: there is no room for it.
     pub(super) fn refuse(&mut self, subscription: &mut Subscription) {
-        for filter in subscription.granted.drain(..) {
+        for (filter, _) in subscription.granted.drain(..) {
             self.subscriptions.remove(&filter);
         }
+        subscription.replaced.clear();
         subscription.codes.fill(SubscribeReasonCode::Failure);
     }
 
@@ -161,8 +189,9 @@ impl Session {
                 Ok(Step::Nothing)
             }
             Packet::Disconnect => Ok(Step::Disconnect),
-            // Copies go out with QoS 0, so nothing waits for these.
-            Packet::PubAck(_) | Packet::PubRec(_) | Packet::PubComp(_) => Ok(Step::Nothing),
+            Packet::PubAck(ack) => Ok(Step::Acknowledged(ack.pkid)),
+            // Copies go out with QoS 1 at the most, so nothing waits for these.
+            Packet::PubRec(_) | Packet::PubComp(_) => Ok(Step::Nothing),
             Packet::Connect(_) => Err("second_connect"),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 Err("packet_that_only_a_server_sends")
@@ -189,6 +218,7 @@ impl Session {
         Ok(Step::Publish(Publication {
             topic: publish.topic,
             payload: Bytes::copy_from_slice(&publish.payload),
+            qos: publish.qos,
             retain: publish.retain,
             receipt,
         }))
@@ -231,12 +261,21 @@ impl Session {
             return Err("packet_id_0");
         }
         let (mut codes, mut granted, mut denied) = (Vec::new(), Vec::new(), Vec::new());
+        let mut replaced = Vec::new();
         for filter in subscribe.filters {
             match self.may_have(&filter.path) {
                 Ok(()) => {
-                    self.subscriptions.insert(filter.path.clone());
-                    granted.push(filter.path);
-                    codes.push(SubscribeReasonCode::Success(QoS::AtMostOnce));
+                    // QoS 2 is granted as 1 (MQTT-3.8.4-6): a copy may come twice after a break.
+                    let qos = match filter.qos {
+                        QoS::AtMostOnce => QoS::AtMostOnce,
+                        QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
+                    };
+                    let before = self.subscriptions.insert(filter.path.clone(), qos);
+                    if before.is_some_and(|before| before != qos) {
+                        replaced.push(filter.path.clone());
+                    }
+                    granted.push((filter.path, qos));
+                    codes.push(SubscribeReasonCode::Success(qos));
                 }
                 Err(reason) => {
                     denied.push(reason);
@@ -244,7 +283,8 @@ impl Session {
                 }
             }
         }
-        Ok(Step::Subscribe(Subscription { pkid: subscribe.pkid, codes, granted, denied }))
+        let pkid = subscribe.pkid;
+        Ok(Step::Subscribe(Subscription { pkid, codes, granted, replaced, denied }))
     }
 
     fn may_have(&self, filter: &str) -> Result<(), &'static str> {
@@ -252,7 +292,7 @@ impl Session {
             return Err("subscribe_to_malformed_filter");
         }
         access::may_subscribe(&self.who, filter)?;
-        if self.subscriptions.len() >= MAX_FILTERS && !self.subscriptions.contains(filter) {
+        if self.subscriptions.len() >= MAX_FILTERS && !self.subscriptions.contains_key(filter) {
             return Err("subscribe_to_too_many_filters");
         }
         Ok(())
@@ -267,7 +307,7 @@ impl Session {
             return Err("unsubscribe_from_nothing");
         }
         let mut had = unsubscribe.topics;
-        had.retain(|filter| self.subscriptions.remove(filter));
+        had.retain(|filter| self.subscriptions.remove(filter).is_some());
         emit_ack(&mut self.out, 0xB0, unsubscribe.pkid);
         Ok(Step::Unsubscribe(had))
     }

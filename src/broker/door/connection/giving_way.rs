@@ -9,6 +9,7 @@
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::super::events::{End, Phase, Waiting};
+use super::delivering::Backlog;
 use super::{Connection, LAST_WORDS, fires};
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -29,6 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
         self.replaced = true;
         self.subscriber = None;
+        self.let_go();
         // It has fired, and would again and again.
         self.taken_over = fires(&tokio_util::sync::CancellationToken::new());
         self.drain();
@@ -39,7 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     pub(super) fn unsay(&mut self) {
         if self.replaced {
             self.session.out.clear();
-            self.retained.clear();
+            self.backlog = Backlog::default();
         }
     }
 }

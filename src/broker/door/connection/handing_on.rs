@@ -3,13 +3,22 @@
 use super::super::events::{End, Waiting};
 use super::super::session::Publication;
 use super::Connection;
+use crate::broker::house::Copy;
 use crate::message::queue::TrySendError;
 use crate::message::{Message, Place};
 
 impl<S> Connection<S> {
     pub(super) fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
-        let Publication { topic, payload, retain, receipt } = publication;
-        self.house.copy(&topic, &payload, retain);
+        let Publication { topic, payload, qos, retain, mut receipt } = publication;
+        let from = &self.called.0;
+        let copy = Copy { topic: &topic, payload: &payload, qos, retain, from };
+        if self.house.copy(&copy) {
+            // Retained, or queued for a session that is kept: that has to be committed, too.
+            let half;
+            (receipt, half) = receipt.halves();
+            self.house.state.changed_for(half);
+        }
+        self.speaker.published(&topic, &payload);
         self.send(Message {
             topic,
             payload,

@@ -141,10 +141,11 @@ fn every_filter_of_a_subscribe_has_its_own_answer() {
         subscribe.add(filter.to_owned(), QoS::AtLeastOnce);
     }
     let Step::Subscribe(answer) = rig.step(Packet::Subscribe(subscribe)) else { panic!() };
-    assert_eq!(answer.granted, ["meshcore/#", "#"]);
+    let granted = ["meshcore/#", "#"].map(|f| (f.to_owned(), QoS::AtLeastOnce));
+    assert_eq!(answer.granted, granted);
     assert_eq!(answer.denied.len(), 3);
     rig.session.subscribed(answer.pkid, answer.codes);
-    assert_eq!(rig.out(), [0x90, 7, 0, 4, 0, 0x80, 0x80, 0x80, 0]);
+    assert_eq!(rig.out(), [0x90, 7, 0, 4, 1, 0x80, 0x80, 0x80, 1]);
 }
 
 #[test]
@@ -159,7 +160,7 @@ fn the_number_of_filters_is_bounded_and_old_ones_may_be_asked_for_again() {
     let mut again = Subscribe::new("t/0", QoS::AtMostOnce);
     again.pkid = 1;
     let Step::Subscribe(answer) = rig.step(Packet::Subscribe(again)) else { panic!() };
-    assert_eq!(answer.granted, ["t/0"]);
+    assert_eq!(answer.granted, [("t/0".to_owned(), QoS::AtMostOnce)]);
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! The way of copies to the client: retained messages first, then what waits in its queue (QoS 1),
+//! and what the router brings (QoS 0).
+
+use std::collections::VecDeque;
+
+use rumqttc::mqttbytes::QoS;
+
+use super::super::events::{End, Event, Waiting};
+use super::super::session::Subscription;
+use super::Connection;
+use crate::broker::frame::{Flags, emit_publish};
+use crate::broker::outbox::{Item, Outbox, Outgoing};
+use crate::broker::retained::Retained;
+use crate::broker::router::Delivery;
+
+/// Retained messages on their way to a client that has subscribed.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    pub(super) messages: VecDeque<Retained>,
+    /// The next one waits for the client's acknowledgements.
+    pub(super) blocked: bool,
+}
+
+/// A client that subscribes again and again and never acknowledges keeps no more of them waiting.
+const MAX_BACKLOG: usize = 12_000;
+
+impl<S> Connection<S> {
+    /// Goes on with a session that was kept: what it had subscribed to at QoS 0 the router delivers.
+    pub(super) fn resume(&mut self) {
+        let Some(outbox) = &self.outbox else { return };
+        for filter in self.session.resume(outbox.filters()) {
+            outbox.unsubscribe(&filter);
+        }
+        let filters = self.session.subscribed_at(QoS::AtMostOnce);
+        if filters.is_empty() || !self.house.router.has_room_for(filters.len()) {
+            return;
+        }
+        let subscriber = self.house.router.subscriber();
+        self.waiting = Some(Waiting::Answer(subscriber.subscribe(filters), None));
+        self.subscriber = Some(subscriber);
+    }
+
+    pub(super) fn subscribe(&mut self, mut subscription: Subscription) -> Result<(), End> {
+        for reason in &subscription.denied {
+            let name = &self.origin.name;
+            self.house.note(reason, || format!("a subscription of {name} was refused"));
+        }
+        let at = |qos| subscription.granted.iter().filter(|(_, granted)| *granted == qos).count();
+        let (routed, queued) = (at(QoS::AtMostOnce), at(QoS::AtLeastOnce));
+        if !self.house.router.has_room_for(routed) || !self.house.outboxes().has_room_for(queued) {
+            self.house.note("subscribe_to_too_many_filters_in_all", || {
+                format!("a subscription of {} was refused", self.origin.name)
+            });
+            self.session.refuse(&mut subscription);
+        }
+        if !subscription.granted.is_empty() && self.backlog.messages.len() > MAX_BACKLOG {
+            return Err(End::Closed("retained_never_acknowledged"));
+        }
+        if queued > 0 && self.outbox.is_none() && !subscription.granted.is_empty() {
+            let (identity, client_id) = self.called.clone();
+            self.outbox = Some(self.house.outboxes().open(identity, client_id));
+        }
+        for (filter, qos) in &subscription.granted {
+            if let Some(outbox) = &self.outbox {
+                // The new one stands before the old one ends: a copy may come twice, none is missed.
+                outbox.subscribe(filter, *qos);
+            }
+        }
+        if queued > 0 || self.keeps() {
+            self.house.state.changed();
+        }
+        let routed = subscription.granted.iter().filter(|(_, qos)| *qos == QoS::AtMostOnce);
+        let routed: Vec<_> = routed.map(|(filter, _)| filter.clone()).collect();
+        if routed.is_empty() {
+            self.subscribed(subscription);
+            return Ok(());
+        }
+        let subscriber = self.subscriber.get_or_insert_with(|| self.house.router.subscriber());
+        self.waiting = Some(Waiting::Answer(subscriber.subscribe(routed), Some(subscription)));
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, filters: Vec<String>) {
+        if let Some(outbox) = &self.outbox {
+            filters.iter().for_each(|filter| outbox.unsubscribe(filter));
+        }
+        if self.keeps() {
+            self.house.state.changed();
+        }
+        if let Some(subscriber) = &self.subscriber {
+            self.waiting = Some(Waiting::Answer(subscriber.unsubscribe(filters), None));
+        }
+    }
+
+    pub(super) fn answered(&mut self) {
+        if let Some(Waiting::Answer(_, Some(subscription))) = self.waiting.take() {
+            self.subscribed(subscription);
+        }
+    }
+
+    fn subscribed(&mut self, subscription: Subscription) {
+        self.session.subscribed(subscription.pkid, subscription.codes);
+        // Also for a subscription that was there before (MQTT-3.8.4-3).
+        self.backlog.messages.extend(self.house.retained(&subscription.granted));
+        let granted = |filter: &String| {
+            subscription.granted.iter().any(|(f, qos)| f == filter && *qos == QoS::AtLeastOnce)
+        };
+        let left: Vec<_> = subscription.replaced.into_iter().filter(granted).collect();
+        if let Some(subscriber) = self.subscriber.as_ref().filter(|_| !left.is_empty()) {
+            self.waiting = Some(Waiting::Answer(subscriber.unsubscribe(left), None));
+        }
+    }
+
+    /// Writes what may be written now of all that is not the router's.
+    pub(super) fn deliver_own(&mut self) {
+        self.backlog.blocked = false;
+        while self.session.can_deliver() {
+            let Some(kept) = self.backlog.messages.front() else { break };
+            let flags = match (kept.qos, &self.outbox) {
+                (QoS::AtMostOnce, _) | (_, None) => Flags { retain: true, ..Flags::default() },
+                (_, Some(outbox)) => match outbox.send_first(as_item(kept)) {
+                    Some(sent) => Flags { pkid: sent.pkid, dup: false, retain: true },
+                    None => {
+                        self.backlog.blocked = true;
+                        break;
+                    }
+                },
+            };
+            if let Some(kept) = self.backlog.messages.pop_front() {
+                self.write_copy(kept.topic.as_bytes(), &kept.payload, flags);
+            }
+        }
+        if !self.session.can_deliver() || !self.may_deliver() {
+            return;
+        }
+        let Some(outbox) = &self.outbox else { return };
+        let (session, counters) = (&mut self.session, &self.house.counters);
+        let before = counters.broker_deliveries.get();
+        outbox.drain(|Outgoing { item, pkid, dup }| {
+            let flags = Flags { pkid, dup, retain: item.retain };
+            emit_publish(&mut session.out, item.topic.as_bytes(), &item.payload, flags);
+            counters.broker_deliveries.increment();
+            session.can_deliver()
+        });
+        if self.keeps() && self.house.counters.broker_deliveries.get() > before {
+            self.house.state.changed();
+        }
+    }
+
+    /// Whether copies may follow now. What waits for acknowledgements holds up nothing that was sent
+    /// before it.
+    pub(super) fn may_deliver(&self) -> bool {
+        self.backlog.messages.is_empty() || self.backlog.blocked
+    }
+
+    pub(super) fn acknowledged(&mut self, pkid: u16) {
+        if self.outbox.as_ref().is_some_and(|outbox| outbox.acknowledge(pkid)) && self.keeps() {
+            self.house.state.changed();
+        }
+    }
+
+    pub(super) fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
+        let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
+        while let Some(copy) = next {
+            self.write_copy(&copy.topic, &copy.payload, Flags::default());
+            let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
+            next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
+        }
+        Ok(())
+    }
+
+    /// Lets go of the session, which begins the time for which it is kept, if it is.
+    pub(super) fn let_go(&mut self) {
+        if let Some(outbox) = self.outbox.take() {
+            let (lost, name) = (outbox.lost(), &self.origin.name);
+            if lost > 0 {
+                tracing::info!("a client of {name} has lost {lost} messages for want of reading");
+            }
+            outbox.leave(self.house.clock.now_ms());
+            self.house.state.changed();
+        }
+    }
+
+    fn write_copy(&mut self, topic: &[u8], payload: &[u8], flags: Flags) {
+        emit_publish(&mut self.session.out, topic, payload, flags);
+        self.house.counters.broker_deliveries.increment();
+    }
+
+    fn keeps(&self) -> bool {
+        self.outbox.is_some() && self.kept
+    }
+}
+
+fn as_item(kept: &Retained) -> Item {
+    let (topic, payload) = (kept.topic.clone(), kept.payload.clone());
+    Item { topic, payload, qos: QoS::AtLeastOnce, retain: true, at_ms: kept.at_ms }
+}
+
+/// Waits until the queue may have something. Cancel-safe.
+pub(super) async fn rung(outbox: Option<&Outbox>) -> Event {
+    match outbox {
+        Some(outbox) => outbox.rung().await,
+        None => std::future::pending().await,
+    }
+    Event::Rung
+}

@@ -1,0 +1,175 @@
+//! Many queues together.
+
+use super::*;
+
+const TOPIC: &str = "meshcore/x";
+
+fn outboxes(messages: usize, bytes: usize) -> Outboxes {
+    Outboxes::new(config::Sessions { messages, bytes, keep: Duration::from_secs(3_600) })
+}
+
+fn account(name: &str) -> Identity {
+    Identity::Account(name.into())
+}
+
+fn key(name: &str, id: &str) -> Key {
+    (account(name), id.to_owned())
+}
+
+fn offer(all: &Outboxes, n: u32) -> (bool, u64) {
+    let mut lost = 0;
+    let payload = Bytes::from(n.to_string());
+    let stored = all.offer((TOPIC, &payload), QoS::AtLeastOnce, i64::from(n), &mut lost);
+    (stored, lost)
+}
+
+fn drained(outbox: &Outbox) -> Vec<(String, u16, bool)> {
+    let mut out = Vec::new();
+    outbox.drain(|o| {
+        out.push((String::from_utf8(o.item.payload.to_vec()).unwrap(), o.pkid, o.dup));
+        true
+    });
+    out
+}
+
+#[test]
+fn a_copy_comes_once_however_many_filters_match_it() {
+    let all = outboxes(10, 1 << 20);
+    let outbox = all.open(account("a"), "x".into());
+    assert_eq!(offer(&all, 0), (false, 0), "nobody has subscribed");
+    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    outbox.subscribe(TOPIC, QoS::AtLeastOnce);
+    assert_eq!(offer(&all, 1), (false, 0), "not kept: nothing has to be stored");
+    assert_eq!(drained(&outbox), [("1".to_owned(), 1, false)]);
+    outbox.unsubscribe("meshcore/#");
+    outbox.subscribe(TOPIC, QoS::AtMostOnce);
+    offer(&all, 2);
+    assert!(drained(&outbox).is_empty(), "QoS 0 is the router's");
+    drop(outbox);
+    assert!(all.states().is_empty());
+    assert_eq!(all.0.filters.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_kept_session_has_its_subscriptions_and_what_came_while_it_was_away() {
+    let all = outboxes(10, 1 << 20);
+    let (first, present) = all.resume(&key("a", "x"), None, 0).unwrap();
+    assert!(!present);
+    first.subscribe("meshcore/#", QoS::AtLeastOnce);
+    offer(&all, 1);
+    assert_eq!(drained(&first), [("1".to_owned(), 1, false)]);
+    first.leave(10);
+    assert_eq!(offer(&all, 2), (true, 0));
+    let (second, present) = all.resume(&key("a", "x"), None, 20).unwrap();
+    assert!(present);
+    assert_eq!(second.filters(), [("meshcore/#".to_owned(), QoS::AtLeastOnce)]);
+    let expected = [("1".to_owned(), 1, true), ("2".to_owned(), 2, false)];
+    assert_eq!(drained(&second), expected);
+    assert!(second.acknowledge(1) && second.acknowledge(2));
+    // Another client id, and another account, are other sessions.
+    assert!(!all.resume(&key("a", "y"), None, 0).unwrap().1);
+    assert!(!all.resume(&key("b", "x"), None, 0).unwrap().1);
+    second.leave(30);
+    all.discard(&key("a", "x"));
+    assert!(!all.resume(&key("a", "x"), None, 40).unwrap().1);
+}
+
+#[test]
+fn the_connection_that_was_taken_over_has_no_hand_in_the_session_any_more() {
+    let all = outboxes(10, 1 << 20);
+    let (old, _) = all.resume(&key("a", "x"), None, 0).unwrap();
+    old.subscribe("meshcore/#", QoS::AtLeastOnce);
+    let (new, present) = all.resume(&key("a", "x"), None, 0).unwrap();
+    assert!(present);
+    offer(&all, 1);
+    assert!(drained(&old).is_empty());
+    assert!(!old.acknowledge(1));
+    old.leave(5);
+    drop(old);
+    assert!(all.states()[0].connected);
+    assert_eq!(drained(&new).len(), 1);
+}
+
+#[test]
+fn what_is_away_for_too_long_ends() {
+    let all = outboxes(10, 1 << 20);
+    let (outbox, _) = all.resume(&key("a", "x"), None, 0).unwrap();
+    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    let (soon, _) = all.resume(&key("a", "soon"), Some(Duration::from_secs(1)), 0).unwrap();
+    outbox.leave(0);
+    soon.leave(0);
+    assert_eq!(all.changes(1_001).sessions.iter().filter(|(_, kept)| kept.is_some()).count(), 1);
+    assert_eq!(all.states().len(), 1);
+    all.changes(3_600_001);
+    assert!(all.states().is_empty());
+    assert_eq!(all.0.filters.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn many_slow_subscribers_stay_within_the_bytes_of_all_and_the_largest_gives_way() {
+    let all = outboxes(10_000, 64 * 1024);
+    let slow: Vec<_> = (0..50)
+        .map(|n| {
+            let outbox = all.open(account("slow"), n.to_string());
+            outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+            outbox
+        })
+        .collect();
+    let mut lost_in_all = 0;
+    for n in 0..2_000 {
+        lost_in_all += offer(&all, n).1;
+        assert!(all.table().bytes <= 64 * 1024);
+    }
+    let sum: usize = all.states().iter().map(|s| s.bytes).sum();
+    assert_eq!(sum, all.table().bytes);
+    let (kept, lost): (usize, u64) =
+        all.states().iter().fold((0, 0), |(k, l), s| (k + s.messages, l + s.lost));
+    assert_eq!(lost, lost_in_all);
+    assert_eq!(kept as u64 + lost, 50 * 2_000);
+    // Nobody is starved by the others.
+    assert!(all.states().iter().all(|s| s.messages >= 3), "{:?}", all.states());
+    drop(slow);
+    assert_eq!(all.table().bytes, 0);
+}
+
+#[test]
+fn the_number_of_sessions_is_bounded_for_all_and_for_each_account() {
+    let all = outboxes(10, 1 << 20);
+    for n in 0..MAX_KEPT.1 {
+        assert!(all.resume(&key("a", &n.to_string()), None, 0).is_some());
+    }
+    assert!(all.resume(&key("a", "one more"), None, 0).is_none());
+    assert!(all.resume(&key("a", "3"), None, 0).is_some(), "it is there");
+    for n in MAX_KEPT.1..MAX_KEPT.0 {
+        assert!(all.resume(&key(&format!("b{n}"), "x"), None, 0).is_some());
+    }
+    assert!(all.resume(&key("c", "x"), None, 0).is_none());
+}
+
+#[test]
+fn what_the_file_had_comes_back() {
+    let all = outboxes(10, 1 << 20);
+    let (outbox, _) = all.resume(&key("a", "x"), None, 0).unwrap();
+    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    offer(&all, 1);
+    offer(&all, 2);
+    let Changes { sessions, queued, taken } = all.changes(3);
+    assert!(taken.is_empty());
+    let (id, kept) = sessions[0].clone();
+    let again = outboxes(10, 1 << 20);
+    again.restore(id, kept.unwrap(), queued.into_iter().map(|(_, s, i)| (s, i)).collect(), 100);
+    let (outbox, present) = again.resume(&key("a", "x"), None, 200).unwrap();
+    assert!(present);
+    assert_eq!(drained(&outbox).len(), 2);
+    offer(&again, 3);
+    assert_eq!(drained(&outbox), [("3".to_owned(), 3, false)]);
+    // What is already there is newer than the file.
+    let stale = Kept {
+        key: key("a", "x"),
+        filters: BTreeMap::new(),
+        away_since_ms: None,
+        keep: Duration::ZERO,
+    };
+    again.restore(id, stale, Vec::new(), 300);
+    assert_eq!(outbox.filters().len(), 1);
+}

@@ -1,0 +1,232 @@
+//! Values ↔ columns of the state file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
+use rusqlite::{Row, Transaction, params};
+
+use super::claims::{self, Binding, Claim};
+use super::keepsakes::Changes;
+use crate::broker::identity::{Identity, ObserverKey};
+use crate::broker::outbox::{Item, Kept};
+use crate::broker::retained::Retained;
+
+/// The tables. What is bounded in memory (`retained`, `outbox`, `claims`) is bounded here by it.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL,
+        owner TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sessions (id INTEGER PRIMARY KEY, identity TEXT NOT NULL, client_id TEXT NOT NULL,
+        filters TEXT NOT NULL, away_since_ms INTEGER, keep_ms INTEGER NOT NULL);
+    CREATE TABLE queued (session INTEGER NOT NULL, serial INTEGER NOT NULL, topic TEXT NOT NULL,
+        payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, PRIMARY KEY (session, serial)) WITHOUT ROWID;
+    CREATE TABLE claims (key BLOB PRIMARY KEY, identity TEXT NOT NULL, at_ms INTEGER NOT NULL)
+        WITHOUT ROWID;
+    CREATE TABLE bindings (account TEXT PRIMARY KEY, key BLOB NOT NULL, at_ms INTEGER NOT NULL)
+        WITHOUT ROWID;";
+
+const EMPTY: &str = "DELETE FROM retained; DELETE FROM sessions; DELETE FROM queued;
+    DELETE FROM claims; DELETE FROM bindings;";
+
+/// A session of the file with its copies.
+pub(super) type Session = (u64, Kept, Vec<(u64, Item)>);
+
+/// Makes the file say what has changed, or, `whole`, everything.
+pub(super) fn write(tx: &Transaction<'_>, changes: &Changes, whole: bool) -> rusqlite::Result<()> {
+    if whole {
+        tx.execute_batch(EMPTY)?;
+    }
+    retained(tx, changes)?;
+    sessions(tx, changes)?;
+    queued(tx, changes)?;
+    bonds(tx, &changes.claims)
+}
+
+fn retained(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?, ?)")?;
+    let mut remove = tx.prepare_cached("DELETE FROM retained WHERE topic = ?")?;
+    for (topic, message) in &changes.retained {
+        match message {
+            Some(m) => {
+                let owner = m.owner.as_ref().map(identity_text);
+                put.execute(params![&**topic, &m.payload[..], m.qos as u8, owner, m.at_ms])?
+            }
+            None => remove.execute([&**topic])?,
+        };
+    }
+    Ok(())
+}
+
+fn sessions(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?)")?;
+    let mut remove = tx.prepare_cached("DELETE FROM sessions WHERE id = ?")?;
+    let mut empty = tx.prepare_cached("DELETE FROM queued WHERE session = ?")?;
+    for (id, kept) in &changes.outboxes.sessions {
+        let id = integer(*id);
+        let Some(kept) = kept else {
+            remove.execute([id])?;
+            empty.execute([id])?;
+            continue;
+        };
+        let (who, client_id) = &kept.key;
+        let filters: BTreeMap<_, _> = kept.filters.iter().map(|(f, q)| (f, *q as u8)).collect();
+        let filters = serde_json::to_string(&filters).unwrap_or_default();
+        let keep_ms = i64::try_from(kept.keep.as_millis()).unwrap_or(i64::MAX);
+        let who = identity_text(who);
+        put.execute(params![id, who, client_id, filters, kept.away_since_ms, keep_ms])?;
+    }
+    Ok(())
+}
+
+fn queued(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+    let mut take = tx.prepare_cached("DELETE FROM queued WHERE session = ? AND serial = ?")?;
+    for (session, serial) in &changes.outboxes.taken {
+        take.execute([integer(*session), integer(*serial)])?;
+    }
+    let mut put =
+        tx.prepare_cached("INSERT OR REPLACE INTO queued VALUES (?, ?, ?, ?, ?, ?, ?)")?;
+    for (session, serial, item) in &changes.outboxes.queued {
+        let (session, serial, qos) = (integer(*session), integer(*serial), item.qos as u8);
+        let (topic, payload) = (&*item.topic, &item.payload[..]);
+        put.execute(params![session, serial, topic, payload, qos, item.retain, item.at_ms])?;
+    }
+    Ok(())
+}
+
+fn bonds(tx: &Transaction<'_>, changes: &claims::Changes) -> rusqlite::Result<()> {
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)")?;
+    let mut remove = tx.prepare_cached("DELETE FROM claims WHERE key = ?")?;
+    for (key, claim) in &changes.claims {
+        match claim {
+            Some(c) => put.execute(params![key.0, identity_text(&c.identity), c.at_ms])?,
+            None => remove.execute([key.0])?,
+        };
+    }
+    let mut put = tx.prepare_cached("INSERT OR REPLACE INTO bindings VALUES (?, ?, ?)")?;
+    let mut remove = tx.prepare_cached("DELETE FROM bindings WHERE account = ?")?;
+    for (account, binding) in &changes.bindings {
+        match binding {
+            Some(b) => put.execute(params![&**account, b.key.0, b.at_ms])?,
+            None => remove.execute([&**account])?,
+        };
+    }
+    Ok(())
+}
+
+/// Reads a row of `retained`; `None`: it makes no sense.
+pub(super) fn read_retained(row: &Row<'_>) -> rusqlite::Result<Option<Retained>> {
+    let owner: Option<String> = row.get("owner")?;
+    let (topic, payload): (String, Vec<u8>) = (row.get("topic")?, row.get("payload")?);
+    let owner = match owner.as_deref().map(read_identity) {
+        Some(None) => return Ok(None),
+        owner => owner.flatten(),
+    };
+    let (qos, at_ms) = (read_qos(row)?, row.get("at_ms")?);
+    Ok(Some(Retained { topic: topic.into(), payload: payload.into(), qos, owner, at_ms }))
+}
+
+/// Reads a row of `sessions`; `None`: it makes no sense.
+pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<Option<(u64, Kept)>> {
+    let (id, who, client_id): (i64, String, String) =
+        (row.get("id")?, row.get("identity")?, row.get("client_id")?);
+    let filters: String = row.get("filters")?;
+    let filters: BTreeMap<String, u8> = serde_json::from_str(&filters).unwrap_or_default();
+    let keep: i64 = row.get("keep_ms")?;
+    let (Ok(id), Some(who)) = (u64::try_from(id), read_identity(&who)) else { return Ok(None) };
+    let kept = Kept {
+        key: (who, client_id),
+        filters: filters.into_iter().map(|(filter, n)| (filter, qos(n))).collect(),
+        away_since_ms: row.get("away_since_ms")?,
+        keep: Duration::from_millis(u64::try_from(keep).unwrap_or(0)),
+    };
+    Ok(Some((id, kept)))
+}
+
+/// Reads a row of `queued`: the copy with its serial.
+pub(super) fn read_queued(row: &Row<'_>) -> rusqlite::Result<(u64, Item)> {
+    let (serial, topic): (i64, String) = (row.get("serial")?, row.get("topic")?);
+    let item = Item {
+        topic: topic.into(),
+        payload: Bytes::from(row.get::<_, Vec<u8>>("payload")?),
+        qos: read_qos(row)?,
+        retain: row.get("retain")?,
+        at_ms: row.get("at_ms")?,
+    };
+    Ok((u64::try_from(serial).unwrap_or(0), item))
+}
+
+/// Reads a row of `claims`; `None`: it makes no sense.
+pub(super) fn read_claim(row: &Row<'_>) -> rusqlite::Result<Option<Claim>> {
+    let who: String = row.get("identity")?;
+    let (key, at_ms) = (ObserverKey(row.get("key")?), row.get("at_ms")?);
+    Ok(read_identity(&who).map(|identity| Claim { key, identity, at_ms }))
+}
+
+/// Reads a row of `bindings`.
+pub(super) fn read_binding(row: &Row<'_>) -> rusqlite::Result<Binding> {
+    let account: String = row.get("account")?;
+    let (key, at_ms) = (ObserverKey(row.get("key")?), row.get("at_ms")?);
+    Ok(Binding { account: Arc::from(account), key, at_ms })
+}
+
+fn read_qos(row: &Row<'_>) -> rusqlite::Result<QoS> {
+    row.get("qos").map(qos)
+}
+
+fn qos(number: u8) -> QoS {
+    if number == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce }
+}
+
+/// SQLite's integers have a sign; ours count from one and never get that far.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn identity_text(identity: &Identity) -> String {
+    let kind = match identity {
+        Identity::Anonymous(_) => "address",
+        Identity::Account(_) => "account",
+        Identity::Observer(_) => "key",
+    };
+    format!("{kind} {identity}")
+}
+
+fn read_identity(text: &str) -> Option<Identity> {
+    let (kind, name) = text.split_once(' ')?;
+    match kind {
+        "address" => name.parse().ok().map(Identity::Anonymous),
+        "account" => Some(Identity::Account(name.into())),
+        "key" => {
+            let mut key = [0; 32];
+            hex::decode_to_slice(name, &mut key).ok()?;
+            Some(Identity::Observer(ObserverKey(key)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_its_text() {
+        let name = "a name with spaces, and an ü".into();
+        let all = [
+            Identity::Anonymous("10.0.0.1".parse().unwrap()),
+            Identity::Anonymous("fd00::1".parse().unwrap()),
+            Identity::Account(name),
+            Identity::Account("10.0.0.1".into()),
+            Identity::Observer(ObserverKey([0xAB; 32])),
+        ];
+        for identity in all {
+            assert_eq!(read_identity(&identity_text(&identity)), Some(identity));
+        }
+        for nonsense in ["", "x", "address 1", "key AB", "somebody x"] {
+            assert_eq!(read_identity(nonsense), None);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The file, over restarts and in trouble.
+
+use super::*;
+use crate::broker::identity::{Identity, ObserverKey};
+use crate::broker::outbox::Outboxes;
+use crate::broker::retained::Retained;
+use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tokio::sync::mpsc;
+
+struct Hub {
+    writer: Writer,
+    counters: Arc<Counters>,
+}
+
+impl Hub {
+    fn start(path: &Path) -> Self {
+        Self::at(path, 1_000)
+    }
+
+    fn at(path: &Path, now_ms: i64) -> Self {
+        let counters = Arc::new(Counters::default());
+        let keepsakes = Keepsakes::new(Outboxes::new(crate::config::Sessions::default()));
+        let told = (Arc::clone(&counters), Clock::by_hand(now_ms));
+        Self { writer: State::start(Some(path.to_owned()), keepsakes, told), counters }
+    }
+
+    fn state(&self) -> State {
+        self.writer.state()
+    }
+
+    fn retain(&self, topic: &str, owner: Option<Identity>, payload: &str) {
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        let (topic, qos, at_ms) = (topic.into(), QoS::AtLeastOnce, 1_000);
+        let message = Retained { topic, payload, qos, owner, at_ms };
+        self.state().keepsakes().shelf().keep(message).unwrap();
+        self.state().changed();
+    }
+
+    fn retained(&self) -> Vec<(String, String)> {
+        let all = [("#".to_owned(), QoS::AtLeastOnce)];
+        let all = self.state().keepsakes().shelf().matching(&all, 1_000);
+        let text =
+            |m: Retained| (m.topic.to_string(), String::from_utf8(m.payload.to_vec()).unwrap());
+        all.into_iter().map(text).collect()
+    }
+
+    /// Waits for a commit as a publish does.
+    fn committed(&self) {
+        #[expect(clippy::disallowed_methods, reason = "one completion")]
+        let (mailbox, mut inbox) = mpsc::unbounded_channel();
+        self.state().changed_for(Receipt::new(mailbox, 1, 1));
+        assert_eq!(inbox.blocking_recv().unwrap().outcome, Outcome::Stored);
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.counters.snapshot(0, 0).state_file.trouble
+    }
+}
+
+fn file() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    (dir, path)
+}
+
+fn who() -> Option<Identity> {
+    Some(Identity::Account("hass".into()))
+}
+
+fn rows(path: &Path, table: &str) -> i64 {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
+    let (_dir, path) = file();
+    let hub = Hub::start(&path);
+    hub.retain("homeassistant/x", who(), "one");
+    let claim = Claim { key: ObserverKey([7; 32]), identity: who().unwrap(), at_ms: 5 };
+    let binding = Binding { account: "club".into(), key: ObserverKey([8; 32]), at_ms: 6 };
+    hub.state().claim(claim.clone()).unwrap();
+    hub.state().bind(binding.clone()).unwrap();
+    let key = (who().unwrap(), "client".to_owned());
+    let (outbox, _) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
+    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    let payload = Bytes::from_static(b"queued");
+    let offered = ("meshcore/x", &payload);
+    assert!(hub.state().keepsakes().outboxes.offer(offered, QoS::AtLeastOnce, 1_000, &mut 0));
+    hub.committed();
+    assert_eq!((rows(&path, "sessions"), rows(&path, "queued")), (1, 1));
+    for name in [FILE.to_owned(), format!("{FILE}-wal")] {
+        let mode = std::fs::metadata(path.with_file_name(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    // Nothing is said at the end: it is as if the power had failed.
+    let after = tempfile::tempdir().unwrap();
+    for end in ["", "-wal"] {
+        let name = format!("{FILE}{end}");
+        std::fs::copy(path.with_file_name(&name), after.path().join(&name)).unwrap();
+    }
+    let hub = Hub::start(&after.path().join(FILE));
+    assert_eq!(hub.retained(), [("homeassistant/x".to_owned(), "one".to_owned())]);
+    assert_eq!((hub.state().claims(), hub.state().bindings()), (vec![claim], vec![binding]));
+    let (outbox, present) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
+    assert!(present);
+    let mut out = Vec::new();
+    outbox.drain(|o| {
+        out.push(o);
+        true
+    });
+    assert_eq!((out.len(), &out[0].item.payload[..]), (1, &b"queued"[..]));
+    outbox.acknowledge(out[0].pkid);
+    hub.state().unbind("club");
+    hub.committed();
+    let path = after.path().join(FILE);
+    assert_eq!((rows(&path, "queued"), rows(&path, "bindings")), (0, 0));
+    assert_eq!(hub.trouble(), None);
+}
+
+#[test]
+fn the_last_changes_are_written_at_the_end() {
+    let (_dir, path) = file();
+    let hub = Hub::start(&path);
+    hub.retain("homeassistant/x", who(), "one");
+    hub.retain("homeassistant/x", who(), "");
+    hub.retain("homeassistant/y", who(), "two");
+    hub.writer.finish();
+    assert_eq!(rows(&path, "retained"), 1);
+}
+
+#[test]
+fn every_observer_is_offline_after_a_restart() {
+    let (_dir, path) = file();
+    let hub = Hub::start(&path);
+    let topic = format!("meshcore/SJC/{}/status", "AB".repeat(32));
+    hub.retain(&topic, None, r#"{"status":"online","origin":"Hill"}"#);
+    hub.writer.finish();
+    let hub = Hub::start(&path);
+    let told = &hub.retained()[0].1;
+    assert!(told.contains(r#""status":"offline""#) && told.contains("Hill"), "{told}");
+    assert!(!hub.state().keepsakes().presence.observers()[0].online);
+}
+
+#[test]
+fn a_damaged_file_is_put_aside_and_the_hub_goes_on_with_a_new_one() {
+    for start in [&b"this is no database at all"[..], b"SQLite format 3\0"] {
+        let (_dir, path) = file();
+        let damage = [start, &vec![0x5A; 20_000]].concat();
+        std::fs::write(&path, &damage).unwrap();
+        let hub = Hub::start(&path);
+        hub.retain("homeassistant/x", who(), "one");
+        hub.committed();
+        assert_eq!(rows(&path, "retained"), 1);
+        assert_eq!(hub.trouble(), None);
+        assert_eq!(hub.counters.reasons.count("state_file_failed"), 1);
+        let aside = path.with_file_name(format!("{FILE}.damaged"));
+        assert_eq!(std::fs::read(aside).unwrap(), damage);
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_meshbox_is_left_alone() {
+    let (_dir, path) = file();
+    Hub::start(&path).writer.finish();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.pragma_update(None, "user_version", 99).unwrap();
+    drop(conn);
+    let hub = Hub::start(&path);
+    hub.retain("homeassistant/x", who(), "one");
+    hub.committed();
+    assert_eq!(hub.retained().len(), 1, "memory works");
+    let trouble = hub.trouble().unwrap();
+    assert!(trouble.contains("newer meshbox (version 99"), "{trouble}");
+    assert!(!hub.counters.snapshot(0, 0).ok);
+    hub.writer.finish();
+    assert_eq!(rows(&path, "retained"), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_written_keeps_nobody_waiting_and_is_written_whole_later() {
+    let (dir, path) = file();
+    let inside = dir.path().join("gone").join(FILE);
+    let hub = Hub::start(&inside);
+    hub.retain("homeassistant/x", who(), "one");
+    hub.committed();
+    assert!(hub.trouble().unwrap().contains("in memory only"));
+    // Somebody mends it; the next attempt writes everything.
+    std::fs::create_dir(inside.parent().unwrap()).unwrap();
+    let deadline = Instant::now() + crate::broker::rig::PATIENCE;
+    while hub.trouble().is_some() {
+        assert!(Instant::now() < deadline, "it is not written again");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!(rows(&inside, "retained"), 1);
+    drop(path);
+}
+
+#[test]
+fn a_commit_that_fails_keeps_nobody_waiting_and_what_was_there_stays() {
+    let (_dir, path) = file();
+    let hub = Hub::start(&path);
+    hub.retain("homeassistant/x", who(), "one");
+    hub.committed();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    hub.retain("homeassistant/y", who(), "two");
+    hub.committed();
+    assert!(hub.trouble().unwrap().contains("locked"), "{:?}", hub.trouble());
+    other.execute_batch("COMMIT").unwrap();
+    drop(hub);
+    let hub = Hub::start(&path);
+    assert!(!hub.retained().is_empty());
+}
