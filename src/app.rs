@@ -91,14 +91,17 @@ impl Pipeline {
     }
 
     /// Waits until everything that was received is committed and the database is closed. Every inlet
-    /// must be dropped before.
+    /// must be dropped before. `held` tells how many messages wait for room in the queue that nobody
+    /// will send again.
     ///
     /// # Errors
     /// [`Unfinished`] at the deadline, with all that was received and not committed.
-    pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
-        if self.writer.finish(deadline).is_err() {
-            let (records, unacknowledged) = (self.meter.depth().messages, self.meter.awaited());
-            let [records, unacknowledged] = [records as u64, unacknowledged as u64];
+    pub fn finish(self, deadline: Instant, held: impl FnOnce() -> u64) -> Result<(), Unfinished> {
+        let meter = self.meter;
+        let count = || (held(), meter.depth().messages as u64, meter.awaited() as u64);
+        let finished = self.writer.finish_or(deadline, count);
+        if let Err((_, (held, queued, unacknowledged))) = finished {
+            let records = queued + held;
             let lost = records.saturating_sub(unacknowledged);
             return Err(Unfinished { records, unacknowledged, lost });
         }
@@ -288,15 +291,20 @@ impl Hub {
         );
         let pipeline = self.pipeline;
         let stored = before(FAREWELL);
-        let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored)).await;
+        let counters = Arc::clone(&self.counters);
+        let held = move || counters.broker_held.get();
+        let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored, held)).await;
+        let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
-        left_over += self.counters.broker_held.get();
+        if finished.is_ok() {
+            // What found no room until the end.
+            left_over += self.counters.broker_held.get();
+        }
         if let Some(stats) = self.stats {
             stats.stop().await;
         }
         self.control.stop().await;
         drop((self.watch, self.timekeeper));
-        let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         match (finished, left_over) {
             (Ok(()), 0) => Ok(()),
             (Ok(()), lost) => Err(Unfinished { records: lost, unacknowledged: 0, lost }),

@@ -95,7 +95,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
             .map(|messages| Fed { messages, ..Fed::default() }),
     };
     drop(feed);
-    pipeline.finish(Instant::now() + FINISH_WITHIN)?;
+    pipeline.finish(Instant::now() + FINISH_WITHIN, || 0)?;
     let fed = fed?;
     let left = match &past {
         Some(past) => Some(past.left_behind(&args.db).map_err(|e| anyhow!(e))?),

@@ -208,6 +208,19 @@ impl Writer {
     /// # Errors
     /// [`Unfinished`] at the deadline, with what was not committed.
     pub fn finish(self, deadline: Instant) -> Result<(), Unfinished> {
+        self.finish_or(deadline, || ()).map_err(|(unfinished, ())| unfinished)
+    }
+
+    /// The same, and looks at something at the deadline, before the writer gives up: what it lets go
+    /// of makes room for what waits elsewhere, so that afterwards nobody can count it any more.
+    ///
+    /// # Errors
+    /// [`Unfinished`] at the deadline, with what was not committed, and what was seen.
+    pub fn finish_or<T>(
+        self,
+        deadline: Instant,
+        look: impl FnOnce() -> T,
+    ) -> Result<(), (Unfinished, T)> {
         self.shared.stop();
         let left = deadline.saturating_duration_since(Instant::now());
         let ended = self.ended.recv_timeout(left);
@@ -217,8 +230,9 @@ impl Writer {
         if done && records == 0 {
             return Ok(());
         }
+        let seen = look();
         self.shared.abandon();
         let lost = records.saturating_sub(unacknowledged);
-        Err(Unfinished { records, unacknowledged, lost })
+        Err((Unfinished { records, unacknowledged, lost }, seen))
     }
 }
