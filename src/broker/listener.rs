@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::addresses::{Addresses, Share};
+use super::board::{Refused, Sort, Whom};
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use crate::config::Access;
@@ -64,6 +65,8 @@ pub(super) struct Reception {
     pub(super) doors: TaskTracker,
     /// Ends them whatever they are doing.
     pub(super) kill: CancellationToken,
+    /// The listener's name: transport and address.
+    pub(super) listener: Arc<str>,
     /// Room for connections, and for refusals.
     pub(super) room: Arc<Semaphore>,
     pub(super) refusals: Arc<Semaphore>,
@@ -195,13 +198,20 @@ impl Reception {
             Err(reason) => {
                 let Ok(room) = Arc::clone(&self.refusals).try_acquire_owned() else {
                     self.house.counters.broker_refused.increment();
-                    let note = || format!("a connection from {peer} was closed");
-                    return self.house.note(reason, note);
+                    return self.close(peer, reason);
                 };
                 ((room, None), Some(reason))
             }
         };
-        let visitor = Visitor { peer, policy, turned_away };
+        let listener = Arc::clone(&self.listener);
+        let visitor = Visitor {
+            listener,
+            peer,
+            policy,
+            turned_away,
+            #[cfg(test)]
+            posing_as: None,
+        };
         let (house, intake) = (Arc::clone(&self.house), self.intake.clone());
         let kill = self.kill.clone();
         self.doors.spawn(async move {
@@ -210,6 +220,19 @@ impl Reception {
                 () = door::serve(stream, visitor, house, intake) => {}
             }
             drop(room);
+        });
+    }
+
+    /// Notes that a connection was closed without a word.
+    fn close(&self, peer: IpAddr, reason: &'static str) {
+        self.house.refuse(Refused {
+            at_ms: self.house.clock.now_ms(),
+            sort: Sort::Connection,
+            reason,
+            whom: Whom { from: peer, identity: None, client_id: "", listener: &self.listener },
+            name: None,
+            about: "",
+            subject: None,
         });
     }
 
@@ -253,6 +276,7 @@ mod tests {
             intake: rig.intake.clone(),
             doors: rig.doors.clone(),
             kill: CancellationToken::new(),
+            listener: "test".into(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(refusals)),
             addresses: Addresses::default(),

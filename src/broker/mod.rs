@@ -7,6 +7,8 @@
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
+//! | `limits` | who sends too much, or everything twice (pure) |
+//! | `board` | who is connected, who was refused and why: what people ask |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
 //! | `frame` | bytes ↔ packets |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic |
@@ -26,10 +28,12 @@
 
 mod access;
 mod addresses;
+pub mod board;
 mod door;
 mod frame;
 mod house;
 mod identity;
+mod limits;
 mod listener;
 mod login;
 mod neighbourhood;
@@ -49,12 +53,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::access::Unclaimed;
 use self::addresses::Addresses;
+use self::board::Board;
 use self::house::{House, Intake};
 use self::listener::{MAX_CONNECTIONS, MAX_REFUSALS, Reception};
 use self::router::Router;
 use crate::clock::Clock;
-use crate::config::{self, Access, Transport};
+use crate::config::{self, Access, Policy, Transport};
 use crate::counters::{Counters, Listening};
 use crate::message::Inlet;
 
@@ -73,6 +79,7 @@ pub struct Parts {
 /// A running broker. Dropping it ends everything at once.
 pub struct Broker {
     listening: Vec<Listening>,
+    board: Board,
     quiet: CancellationToken,
     closing: CancellationToken,
     kill: CancellationToken,
@@ -112,11 +119,13 @@ pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, Star
         return Ok(broker);
     }
     let counters = Arc::clone(&parts.counters);
-    let reception = broker.reception(parts).await?;
+    let reception = broker.reception(parts, config.policy.clone()).await?;
     for (listener, access, name) in bound {
         counters.listening(name.clone());
-        broker.listening.push(name);
-        broker.doors.spawn(listener::watch(listener, access, reception.clone()));
+        broker.listening.push(name.clone());
+        let at = format!("{} {}", name.transport, name.address).into();
+        let reception = Reception { listener: at, ..reception.clone() };
+        broker.doors.spawn(listener::watch(listener, access, reception));
     }
     Ok(broker)
 }
@@ -167,6 +176,7 @@ impl Broker {
         let listening = Vec::new();
         Self {
             listening,
+            board: Board::default(),
             quiet,
             closing,
             kill,
@@ -179,18 +189,21 @@ impl Broker {
     }
 
     /// Builds what all connections share.
-    async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
+    async fn reception(&self, parts: Parts, policy: Policy) -> Result<Reception, StartError> {
         let Parts { inlet, clock, counters, .. } = parts;
         let attendants = self.attendants.clone();
         let told = (Arc::clone(&counters), clock.clone());
         let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
-        let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
+        let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()))
+            .with_policy(policy, Arc::new(Unclaimed))
+            .with_board(self.board.clone());
         Ok(Reception {
             house: Arc::new(house),
             intake: Intake::new(inlet, &self.intakes),
             doors: self.doors.clone(),
             kill: self.kill.clone(),
+            listener: "".into(),
             room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             addresses: Addresses::default(),
@@ -200,6 +213,11 @@ impl Broker {
     /// What listens where, with the ports that the system gave, in the order of the configuration.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// Who is connected, and what was refused.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Stops accepting and reading; returns when everything that was received is in the queue and

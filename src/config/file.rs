@@ -175,6 +175,11 @@ pub(super) struct Broker {
     pub strict: Option<bool>,
     /// Whether a shared account learns its key at first use.
     pub bind_first_key: Option<bool>,
+    /// The largest payload of a client, in KiB.
+    #[serde(rename = "maxPayloadKB")]
+    pub max_payload_kb: Option<i64>,
+    /// What happens to an observer that sends too much, or everything twice: `count` or `mute`.
+    pub watch: Option<String>,
 }
 
 /// One of `broker.listeners`.

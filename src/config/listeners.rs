@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::error::Error;
 use super::file;
 use super::judge::Judge;
+use super::policy::{self, Policy};
 use super::tree::{At, Dialect};
 
 /// MQTT's registered port, on every address.
@@ -18,6 +19,8 @@ pub struct Broker {
     pub enabled: bool,
     /// Where it listens; empty where it is off.
     pub listeners: Vec<Listener>,
+    /// What its clients may do, and how much.
+    pub policy: Policy,
 }
 
 /// One listener of our own broker.
@@ -98,7 +101,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(Broker, Vec<SocketAddr>), 
     let enabled = section.and_then(|section| section.enabled).unwrap_or(by_itself);
     let written = section.and_then(|section| section.listeners.as_deref()).unwrap_or_default();
 
-    let mut broker = Broker { enabled, listeners: Vec::new() };
+    let mut broker = Broker { enabled, listeners: Vec::new(), policy: policy::judge(judge)? };
     let mut binds: Vec<SocketAddr> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {

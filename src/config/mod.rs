@@ -30,6 +30,7 @@ mod nearest;
 mod node_keys;
 mod own;
 mod parse;
+mod policy;
 mod read;
 mod retention;
 mod search;
@@ -49,8 +50,10 @@ pub use filters::Filters;
 pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
 pub use node_keys::NodeKey;
+pub use policy::{Policy, Watch};
 pub use retention::Retention;
 pub use sources::Source;
+pub use topics::covers;
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
 pub const EXAMPLE: &str = include_str!("../../broker.toml");

@@ -208,6 +208,7 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
     let config = meshbox::config::Broker {
         enabled: true,
         listeners: vec![listener(&house.address().to_string(), Access::Lan)],
+        policy: meshbox::config::Policy::default(),
     };
     let error = meshbox::broker::start(&config, parts).await.err().unwrap().to_string();
     assert!(error.contains(&house.address().to_string()), "{error}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use meshbox::broker::{self, Broker, Parts};
 use meshbox::clock::Clock;
-use meshbox::config::{self, Access, Listener, Transport};
+use meshbox::config::{self, Access, Listener, Policy, Transport};
 use meshbox::counters::Counters;
 use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{Inlet, Message, Origin, Outcome, Outlet};
@@ -64,6 +64,11 @@ pub(crate) async fn open_with(listeners: Vec<Listener>, bounds: Bounds) -> (Hous
 }
 
 pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
+    open_by(Policy::default(), listeners, inlet).await
+}
+
+/// Starts a broker with a policy.
+pub(crate) async fn open_by(policy: Policy, listeners: Vec<Listener>, inlet: Inlet) -> House {
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let parts = Parts {
         inlet,
@@ -71,7 +76,7 @@ pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
         counters: Arc::clone(&counters),
         shutdown: shutdown.clone(),
     };
-    let config = config::Broker { enabled: true, listeners };
+    let config = config::Broker { enabled: true, listeners, policy };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
     House { broker, counters, shutdown, addresses }

@@ -3,6 +3,7 @@
 mod giving_way;
 mod handing_on;
 mod large;
+mod oversight;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +22,8 @@ use super::Guest;
 use super::deadlines::Deadlines;
 use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
 use super::session::{Session, Step, Subscription};
-use crate::broker::frame::{Frame, Frames, emit_publish};
+use crate::broker::board::{Seat, Sort};
+use crate::broker::frame::{Frame, Frames};
 use crate::broker::house::{House, Intake};
 use crate::broker::retained::Retained;
 use crate::broker::router::{Delivery, Subscriber};
@@ -36,6 +38,7 @@ pub(super) struct Connection<S> {
     inbox: mpsc::UnboundedReceiver<Completion>,
     house: Arc<House>,
     origin: Origin,
+    seat: Arc<Seat>,
     /// Where messages go; gone once nothing more will be read.
     intake: Option<Intake>,
     phase: Phase,
@@ -79,7 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         frames: Frames,
         guest: &Guest,
         house: &Arc<House>,
-        intake: Intake,
+        (seat, intake): (Arc<Seat>, Intake),
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -92,10 +95,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             reader,
             writer,
             frames,
-            session: Session::new(house.next_generation(), guest.admitted.who.clone(), mailbox),
+            session: Session::new(
+                house.next_generation(),
+                guest.admitted.who.clone(),
+                Arc::clone(&house.gate),
+                mailbox,
+            ),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),
+            seat,
             intake: Some(intake),
             phase: Phase::Open,
             stopping: false,
@@ -125,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        if matches!(end, End::Closed(_)) {
+        if matches!(end, End::Closed(_) | End::Forbidden(_)) {
             // What was stored before it went wrong is acknowledged, if the client still listens.
             let write = self.writer.write_all(&self.session.out);
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
@@ -149,8 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         self.unsay();
         while self.session.can_deliver() {
             let Some(kept) = self.retained.pop_front() else { break };
-            emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
-            self.house.counters.broker_deliveries.increment();
+            self.emit(kept.topic.as_bytes(), &kept.payload, true);
         }
         if self.is_drained() {
             self.drained()?;
@@ -166,6 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
         self.deadlines.reading(self.may_take_in(), now);
         self.deadlines.writing(!written, now);
+        self.report();
         if let Some(next) = self.deadlines.next() {
             // Later deadlines wait until the timer fires: it is then set anew.
             if next < self.timer.deadline() || self.timer.is_elapsed() {
@@ -270,13 +279,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn take_in(&mut self, frame: Frame) -> Result<(), End> {
         if matches!(frame, Frame::Oversized(_) | Frame::Packet(rumqttc::Packet::Publish(_))) {
             self.house.counters.broker_publishes.increment();
+            self.seat.received(self.house.clock.now_ms());
         }
         match self.session.frame(frame).map_err(End::Closed)? {
             Step::Nothing => Ok(()),
             Step::Publish(publication) => self.hand_on(publication),
-            Step::Denied(reason) => {
-                self.house
-                    .note(reason, || format!("a publish from {} was ignored", self.origin.name));
+            Step::Denied(denied) => self.forbidden(denied.reason, &denied.topic),
+            Step::Oversized => {
+                self.refused(Sort::Publish, "publish_too_large", "");
                 Ok(())
             }
             Step::Subscribe(subscription) => {
@@ -284,6 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 Ok(())
             }
             Step::Unsubscribe(filters) => {
+                self.seat.subscribes(self.session.subscriptions());
                 if let Some(subscriber) = &self.subscriber {
                     self.waiting = Some(Waiting::Answer(subscriber.unsubscribe(filters), None));
                 }
@@ -294,16 +305,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn subscribe(&mut self, mut subscription: Subscription) {
-        for reason in &subscription.denied {
-            let name = &self.origin.name;
-            self.house.note(reason, || format!("a subscription of {name} was refused"));
+        for denied in &subscription.denied {
+            self.refused(Sort::Subscription, denied.reason, &denied.topic);
         }
         if !self.house.router.has_room_for(subscription.granted.len()) {
-            self.house.note("subscribe_to_too_many_filters_in_all", || {
-                format!("a subscription of {} was refused", self.origin.name)
-            });
+            self.refused(Sort::Subscription, "subscribe_to_too_many_filters_in_all", "");
             self.session.refuse(&mut subscription);
         }
+        self.seat.subscribes(self.session.subscriptions());
         if subscription.granted.is_empty() {
             return self.session.subscribed(subscription.pkid, subscription.codes);
         }
@@ -322,8 +331,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
         let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
         while let Some(copy) = next {
-            emit_publish(&mut self.session.out, &copy.topic, &copy.payload, false);
-            self.house.counters.broker_deliveries.increment();
+            self.emit(&copy.topic, &copy.payload, false);
             let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
             next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
         }

@@ -189,7 +189,7 @@ fn a_broker_that_is_off_listens_nowhere_and_its_port_may_be_somebody_elses() {
         "[broker]\nenabled = false\n[[broker.listeners]]\n[[mqttSources]]\nbroker = 'localhost'",
     )
     .unwrap();
-    assert_eq!(config.broker, Broker { enabled: false, listeners: vec![] });
+    assert_eq!((config.broker.enabled, config.broker.listeners), (false, vec![]));
     assert_eq!(config.sources.len(), 1);
 }
 
@@ -312,7 +312,7 @@ fn the_sample_interval_is_five_minutes_unless_another_is_set() {
 #[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
-        "nodeBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nstrict = true\n\
+        "nodeBlacklist = ['x']\nnodeKeys = []\nwalMaxMB = 64\n[broker]\nbindFirstKey = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
          [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
@@ -323,7 +323,7 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         [
             "walMaxMB: not built yet, the built-in limit holds",
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
-            "broker.strict: not built yet, a forbidden publish is counted and ignored",
+            "broker.bindFirstKey: not built yet, there are no accounts",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );

@@ -13,6 +13,7 @@ mod corescope;
 mod filters;
 mod good_files;
 mod node_keys;
+mod policy;
 
 const NOWHERE: &str = "/nonexistent/broker.toml";
 
@@ -98,7 +99,8 @@ fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     let config = toml("").unwrap();
     let bind = "0.0.0.0:1883".parse().unwrap();
     let listener = Listener { transport: Transport::Tcp, bind, access: Access::Lan };
-    assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener] });
+    let policy = Policy::default();
+    assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener], policy });
     assert!(config.db_path.ends_with("data/meshcore.db"));
     assert_eq!(config.content_hash, ContentHash::Firmware);
     assert_eq!(config.ingest, Ingest { messages: 50_000, bytes: 16 << 20 });

@@ -3,13 +3,30 @@
 use super::super::events::{End, Waiting};
 use super::super::session::Publication;
 use super::Connection;
+use crate::broker::access::Lane;
+use crate::broker::board::Sort;
 use crate::message::queue::TrySendError;
-use crate::message::{Message, Place};
+use crate::message::{Message, Outcome, Place};
 
 impl<S> Connection<S> {
     pub(super) fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
-        let Publication { topic, payload, retain, receipt } = publication;
+        if let Some(reason) = self.learn_key(&publication) {
+            let Publication { topic, receipt, .. } = publication;
+            receipt.complete(Outcome::Refused);
+            return self.forbidden(reason, &topic);
+        }
+        if let Some(reason) = self.too_much(&publication) {
+            self.refused(Sort::Publish, reason, &publication.topic);
+            publication.receipt.complete(Outcome::Refused);
+            return Ok(());
+        }
+        let Publication { topic, payload, retain, receipt, permit } = publication;
         self.house.copy(&topic, &payload, retain);
+        if permit.lane == Lane::Subscribers {
+            self.house.counters.broker_passed.increment();
+            receipt.complete(Outcome::Stored);
+            return Ok(());
+        }
         self.send(Message {
             topic,
             payload,
