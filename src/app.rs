@@ -11,6 +11,7 @@ mod watch;
 
 use self::watch::{LOOK_EVERY, Watch, Watched};
 use crate::bridge::{self, Bridge};
+use crate::broker::board::Board;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
@@ -228,6 +229,7 @@ impl Hub {
             &config.db_path,
             control::server::Parts {
                 health: Arc::clone(&health),
+                clients: guests(broker.board(), clock.clone()),
                 counters: Arc::clone(&counters),
                 clock: clock.clone(),
             },
@@ -310,6 +312,11 @@ fn health(counters: &Arc<Counters>, meter: Meter, clock: Clock) -> control::serv
         counters.queue_bytes.set(depth.bytes as u64);
         counters.snapshot(started_at_ms, clock.now_ms())
     })
+}
+
+/// What the control socket tells of the broker's clients.
+fn guests(board: Board, clock: Clock) -> control::server::Guests {
+    Arc::new(move || board.clients(clock.now_ms()))
 }
 
 /// Tells systemd, where there is one.
