@@ -93,7 +93,13 @@ pub(crate) async fn storing() -> (House, Stored) {
 }
 
 pub(crate) async fn storing_on(listeners: Vec<Listener>) -> (House, Stored) {
-    let (house, mut outlet) = open_with(listeners, ROOMY).await;
+    storing_by(Policy::default(), listeners).await
+}
+
+/// The same with a policy.
+pub(crate) async fn storing_by(policy: Policy, listeners: Vec<Listener>) -> (House, Stored) {
+    let (inlet, mut outlet) = queue(ROOMY);
+    let house = open_by(policy, listeners, inlet).await;
     let (sender, messages) = mpsc::channel(100_000);
     tokio::spawn(async move {
         while let Some(message) = outlet.next().await {

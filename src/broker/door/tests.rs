@@ -1,6 +1,8 @@
 //! The whole door in memory: what needs an address from elsewhere, a dead router, or a torrent of
 //! nonsense.
 
+mod roles;
+
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
