@@ -149,7 +149,7 @@ impl House {
             let id = refused.whom.client_id;
             format!("{what}: from {from}, client id {id:?}, {about:?}")
         });
-        self.board.refuse(refused);
+        self.board.refuse(&refused);
     }
 
     /// Looks at a message of a subject; `packet` is its payload if nobody sends it twice.

@@ -128,7 +128,7 @@ async fn strict_ends_the_connection_after_the_answer() {
     assert_eq!(house.reason("publish_outside_meshcore"), 1);
     // What is too large is no offence.
     let mut client = house.client("gateway").await;
-    say(&mut client, TOPIC, &[0; 70_000]).await;
+    say(&mut client, TOPIC, &vec![0; 70_000]).await;
     client.nothing_said().await;
     house.still_serves(&mut stored).await;
 }

@@ -94,7 +94,8 @@ pub(super) fn may_receive(who: &Who, topic: &str, rules: &Rules, claimed: Claime
         // Whoever is on this machine may be a gateway that takes commands without a login.
         None if who.from == Nearness::Loopback => {
             let theirs = private && keys(topic).any(|key| claimed(&key).is_some());
-            !(is_meshcore(topic) && is_internal(topic)) && !theirs
+            let internal = private && is_internal(topic);
+            !internal && !theirs
         }
         None => who.from == Nearness::Lan && rules.allows(topic),
         Some(Role::Publisher) => who.key.is_some_and(|own| is_own_commands(topic, own)),

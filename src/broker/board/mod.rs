@@ -61,7 +61,7 @@ impl Board {
     }
 
     /// Notes a refusal.
-    pub(super) fn refuse(&self, refused: Refused<'_>) {
+    pub(super) fn refuse(&self, refused: &Refused<'_>) {
         if let Some(subject) = &refused.subject {
             lock(&self.0.observers).refused(subject, refused.reason, refused.at_ms);
         }

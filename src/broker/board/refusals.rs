@@ -47,8 +47,8 @@ const SHOWN: usize = 128;
 
 impl Refusals {
     /// Notes one: with the entry of the same address and reason, if there is one.
-    pub(super) fn add(&mut self, refused: Refused<'_>) {
-        let Refused { at_ms, reason, .. } = refused;
+    pub(super) fn add(&mut self, refused: &Refused<'_>) {
+        let Refused { at_ms, reason, .. } = *refused;
         let place = place(refused.whom.from);
         let same = |kept: &Kept| kept.reason == reason && kept.place == place;
         let before = self.0.iter().rposition(same).and_then(|at| self.0.remove(at));
@@ -57,7 +57,7 @@ impl Refusals {
         }
         let (first_ms, times) =
             before.map_or((at_ms, 0), |kept| (kept.row.first_ms, kept.row.times));
-        let row = RefusalRow { first_ms, times: times + 1, ..row(&refused) };
+        let row = RefusalRow { first_ms, times: times + 1, ..row(refused) };
         self.0.push_back(Kept { place, reason, row });
     }
 

@@ -31,7 +31,7 @@ fn said(at_ms: i64) -> Said<'static> {
 
 fn refuse(board: &Board, from: &str, reason: &'static str, at_ms: i64) {
     let from = from.parse().unwrap();
-    board.refuse(Refused {
+    board.refuse(&Refused {
         at_ms,
         sort: Sort::Connection,
         reason,
@@ -126,7 +126,7 @@ fn row_20_the_registry_knows_first_and_last_and_who_and_the_last_refusal() {
     second.spoke(&subject, Said { at_ms: 30, region: Some("SFO"), excess });
     let mut refused = first.refused(Sort::Publish, "publish_too_large", "", 40);
     refused.subject = Some(subject);
-    board.refuse(refused);
+    board.refuse(&refused);
     let rows = board.clients(0).observers;
     let expected = ObserverRow {
         key: Some(key(1).to_string()),

@@ -301,8 +301,8 @@ impl Session {
         if unsubscribe.topics.is_empty() {
             return Err("unsubscribe_from_nothing");
         }
-        let mut had: Vec<String> =
-            unsubscribe.topics.iter().map(|filter| normalised(filter).into_owned()).collect();
+        let normal = |filter: String| normalised(&filter).into_owned();
+        let mut had: Vec<String> = unsubscribe.topics.into_iter().map(normal).collect();
         had.retain(|filter| self.subscriptions.remove(filter));
         emit_ack(&mut self.out, 0xB0, unsubscribe.pkid);
         Ok(Step::Unsubscribe(had))
