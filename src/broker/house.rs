@@ -137,8 +137,8 @@ impl House {
     }
 
     /// Counts a refusal, says so in the log at most once a minute, and puts it on the board.
-    pub(super) fn refuse(&self, refused: Refused<'_>) {
-        let (reason, from, about) = (refused.reason, refused.whom.from, refused.about);
+    pub(super) fn refuse(&self, refused: &Refused<'_>) {
+        let (reason, from) = (refused.reason, refused.whom.from);
         self.note(reason, || {
             let what = match refused.sort {
                 Sort::Connection => "a connection was refused",
@@ -147,9 +147,9 @@ impl House {
                 Sort::Subscription => "a subscription was refused",
             };
             let id = refused.whom.client_id;
-            format!("{what}: from {from}, client id {id:?}, {about:?}")
+            format!("{what}: from {from}, client id {id:?}")
         });
-        self.board.refuse(&refused);
+        self.board.refuse(refused);
     }
 
     /// Looks at a message of a subject; `packet` is its payload if nobody sends it twice.

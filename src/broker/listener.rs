@@ -225,7 +225,7 @@ impl Reception {
 
     /// Notes that a connection was closed without a word.
     fn close(&self, peer: IpAddr, reason: &'static str) {
-        self.house.refuse(Refused {
+        self.house.refuse(&Refused {
             at_ms: self.house.clock.now_ms(),
             sort: Sort::Connection,
             reason,

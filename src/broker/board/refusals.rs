@@ -1,5 +1,6 @@
 //! What was refused lately: a bounded list in which no single chatterbox pushes the others out.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -91,9 +92,16 @@ fn row(refused: &Refused<'_>) -> RefusalRow {
         client_id: shown(client_id, SHOWN),
         listener: listener.to_owned(),
         reason: refused.reason.to_owned(),
-        about: shown(refused.about, SHOWN),
+        about: shown(&without_token(refused.about), SHOWN),
         help: help(refused.reason).to_owned(),
     }
+}
+
+/// A topic without the secret that MeshRank's have in their third level.
+fn without_token(topic: &str) -> Cow<'_, str> {
+    let Some(rest) = topic.strip_prefix("meshrank/uplink/") else { return Cow::Borrowed(topic) };
+    let after = rest.split_once('/').map_or("", |(_, after)| after);
+    Cow::Owned(format!("meshrank/uplink/…/{after}"))
 }
 
 /// An IPv4 address, or the network of an IPv6 one, in which anyone has any number of addresses.

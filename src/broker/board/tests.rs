@@ -168,6 +168,17 @@ fn a_refusal_says_when_who_where_why_and_what_helps() {
 }
 
 #[test]
+fn the_secret_of_a_meshrank_topic_is_not_shown() {
+    let board = Board::default();
+    let seat = board.enter(1, entry("10.0.0.1", "a"));
+    for topic in ["meshrank/uplink/s3cret/KEY/packets", "meshrank/uplink/s3cret"] {
+        board.refuse(&seat.refused(Sort::Publish, "publish_outside_meshcore", topic, 1));
+        let shown = board.clients(0).refusals;
+        assert!(!format!("{shown:?}").contains("s3cret"), "{shown:?}");
+    }
+}
+
+#[test]
 fn a_chatterbox_has_one_entry_and_pushes_nobody_out() {
     let board = Board::default();
     refuse(&board, "10.0.0.1", "mqtt_3_1", 1);

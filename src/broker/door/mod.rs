@@ -213,7 +213,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
         // Health checks and port scans do that all day.
         let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
     } else {
-        house.refuse(Refused {
+        house.refuse(&Refused {
             at_ms: house.clock.now_ms(),
             sort: Sort::Connection,
             reason: refusal.reason,
@@ -263,7 +263,7 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
 ) {
     tracing::debug!(peer = %seat.whom().from, ?end, "connection ended");
     if let Some(reason) = end.reason() {
-        house.refuse(seat.refused(Sort::Closed, reason, "", house.clock.now_ms()));
+        house.refuse(&seat.refused(Sort::Closed, reason, "", house.clock.now_ms()));
     }
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
@@ -325,7 +325,7 @@ impl Guest {
             Ok(allowed) => allowed,
             Err(Denied { reason, topic }) => {
                 let now_ms = house.clock.now_ms();
-                return house.refuse(seat.refused(Sort::Publish, reason, &topic, now_ms));
+                return house.refuse(&seat.refused(Sort::Publish, reason, &topic, now_ms));
             }
         };
         house.counters.broker_wills.increment();

@@ -15,7 +15,7 @@ impl<S> Connection<S> {
     /// Counts and lists a refusal.
     pub(super) fn refused(&self, sort: Sort, reason: &'static str, about: &str) {
         let now_ms = self.house.clock.now_ms();
-        self.house.refuse(self.seat.refused(sort, reason, about, now_ms));
+        self.house.refuse(&self.seat.refused(sort, reason, about, now_ms));
     }
 
     /// Refuses a publish that is not allowed; where that is wanted, the connection ends.
