@@ -13,6 +13,7 @@ mod watch;
 use self::timekeeper::Timekeeper;
 use self::watch::{LOOK_EVERY, Watch, Watched};
 use crate::bridge::{self, Bridge};
+use crate::broker::board::Board;
 use crate::broker::{self, Broker};
 use crate::clock::{Clock, Trust};
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
@@ -240,6 +241,7 @@ impl Hub {
             &config.db_path,
             control::server::Parts {
                 health: Arc::clone(&health),
+                clients: guests(broker.board(), clock.clone()),
                 counters: Arc::clone(&counters),
                 clock: clock.clone(),
             },
@@ -333,6 +335,11 @@ fn health(
         counters.queue_bytes.set(depth.bytes as u64);
         counters.snapshot(started_at_ms, clock.now_ms())
     })
+}
+
+/// What the control socket tells of the broker's clients.
+fn guests(board: Board, clock: Clock) -> control::server::Guests {
+    Arc::new(move || board.clients(clock.now_ms()))
 }
 
 /// Tells systemd, where there is one.

@@ -92,6 +92,14 @@ numbers! {
     broker_refused: Counter,
     /// PUBLISH packets received by our broker.
     broker_publishes: Counter,
+    /// Messages of other topic trees (`broker.allowTopics`), handed to subscribers and not stored.
+    broker_passed: Counter,
+    /// Messages beyond the rate of their observer; `broker.watch` says what becomes of them.
+    broker_over_rate: Counter,
+    /// Packets that an observer sent again within five minutes.
+    broker_duplicates: Counter,
+    /// Copies that a subscriber may not have, although it has a filter for them.
+    broker_withheld: Counter,
     /// Wills that were published for a client that vanished.
     broker_wills: Counter,
     /// Connections that were closed because the same session connected again.

@@ -3,6 +3,7 @@
 //! The broker runs alone: `rig` stands in for the pipeline, and completes receipts as each test
 //! wants.
 
+mod access;
 mod clients;
 mod hostile;
 mod login;

@@ -174,6 +174,12 @@ fn status_tells_people_and_programs_how_the_hub_is() {
     let programs = ask(&["status", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&programs.stdout).unwrap();
     assert_eq!(json["counters"]["tx_inserted"], 1);
+    let observers = ask(&["status", "--observers", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&observers.stdout).unwrap();
+    assert_eq!((&json[0]["key"], &json[0]["messages"]), (&OBSERVER.into(), &2.into()));
+    for flag in ["--connections", "--refusals", "--observers"] {
+        assert!(ask(&["status", flag]).status.success(), "{flag}");
+    }
     assert_eq!(hub.terminate(), Some(0));
     let nobody = ask(&["status"]);
     assert_eq!(nobody.status.code(), Some(1));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Four rooms lie at the bottom for everyone who needs them: `message` (what flows), `clock` (the
 /// time as an argument), `counters` (what is counted) and `supervise` (what starts again after a
-/// panic).
+/// panic). `control` shows what the broker has written on its `board`, and asks it nothing.
 const LAW: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("cli", &["*"]),
@@ -25,7 +25,7 @@ const LAW: &[(&str, &[&str])] = &[
     ("store", &["record", "config", "counters", "message", "clock"]),
     ("broker", &["message", "config", "crypto::token", "counters", "clock", "supervise"]),
     ("bridge", &["message", "config", "crypto::token", "counters", "clock", "supervise"]),
-    ("control", &["store", "counters", "broker::presence", "clock", "supervise"]),
+    ("control", &["store", "counters", "broker::presence", "broker::board", "clock", "supervise"]),
 ];
 
 /// `packet` and `crypto` are pure: bytes in, values out.

@@ -41,6 +41,8 @@ pub(super) struct Frames {
     /// Bytes of an oversized PUBLISH that are still to come, and what to say when they have.
     skipping: Option<(usize, Oversized)>,
     chunk: usize,
+    /// The largest payload that is taken in, in bytes.
+    max_payload: usize,
 }
 
 /// The first byte and the length after it (MQTT 3.1.1 §2.2).
@@ -70,11 +72,16 @@ const UNSUBSCRIBE: u8 = 10;
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { buffer: BytesMut::new(), skipping: None, chunk: CHUNKS.0 }
+        Self::new(MAX_PAYLOAD)
     }
 }
 
 impl Frames {
+    /// Takes payloads of so many bytes, and skips larger ones.
+    pub(super) fn new(max_payload: usize) -> Self {
+        Self { buffer: BytesMut::new(), skipping: None, chunk: CHUNKS.0, max_payload }
+    }
+
     /// Where the next read goes, and how much of it.
     ///
     /// The buffer is not asked to grow by itself: it would double, and keep the room of what was read
@@ -103,7 +110,7 @@ impl Frames {
     /// Bytes that the packet which is arriving needs in memory before it is taken in or skipped.
     pub(super) fn wants(&self) -> usize {
         // Of one that will be skipped only the topic has to arrive.
-        let most = MAX_PAYLOAD + usize::from(u16::MAX);
+        let most = self.max_payload + usize::from(u16::MAX);
         match self.head() {
             Ok(Some(head)) if !self.is_skipping() => (head.len + head.remaining).min(most),
             _ => 0,
@@ -184,7 +191,7 @@ impl Frames {
     /// Begins to skip a PUBLISH whose payload is too large. `None`: it is not; `Some(None)`: not
     /// known yet, or not skipped yet.
     fn oversized(&mut self, head: Head) -> Result<Option<Option<Frame>>, &'static str> {
-        if head.remaining <= MAX_PAYLOAD {
+        if head.remaining <= self.max_payload {
             return Ok(None);
         }
         let qos = match (head.flags >> 1) & 0b11 {
@@ -203,7 +210,7 @@ impl Frames {
             return Ok(Some(None));
         }
         let payload = head.remaining.saturating_sub(2 + topic_len + id_len);
-        if payload <= MAX_PAYLOAD {
+        if payload <= self.max_payload {
             return Ok(None);
         }
         body.advance(topic_len);

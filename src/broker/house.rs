@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
@@ -11,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::access;
+use super::access::{self, Claims, Gate, Redacted, Rules};
+use super::board::{Board, Refused, Sort};
 use super::identity::Identity;
+use super::limits::{Excess, Limits, Subject};
 use super::login::Will;
 use super::neighbourhood::Surroundings;
 use super::outbox::Outboxes;
@@ -23,6 +26,7 @@ use super::router::Router;
 use super::sessions::Sessions;
 use super::state::State;
 use crate::clock::Clock;
+use crate::config::Policy;
 use crate::counters::Counters;
 use crate::message::{Inlet, Message};
 
@@ -35,10 +39,17 @@ pub(super) struct House {
     pub(super) surroundings: Surroundings,
     /// What outlives a restart: retained messages, queues, presence.
     pub(super) state: State,
+    /// What clients may do, and how much.
+    pub(super) policy: Policy,
+    pub(super) gate: Arc<Gate>,
+    pub(super) board: Board,
+    /// What limited readers were given a moment ago.
+    pub(super) redacted: Redacted,
     /// Fires when nothing more is to be accepted or read.
     pub(super) quiet: CancellationToken,
     /// Fires when no receipt will be completed any more.
     pub(super) closing: CancellationToken,
+    limits: Mutex<Limits>,
     wills: Arc<Semaphore>,
     large: Arc<Semaphore>,
     unknown_names: Mutex<HashSet<String>>,
@@ -106,13 +117,33 @@ impl House {
             state,
             sessions: Sessions::default(),
             surroundings: Surroundings::default(),
+            policy: Policy::default(),
+            gate: Arc::default(),
+            board: Board::default(),
+            redacted: Redacted::default(),
             quiet,
             closing,
+            limits: Mutex::default(),
             wills: Arc::new(Semaphore::new(WILL_BYTES)),
             large: Arc::new(Semaphore::new(LARGE_BYTES)),
             unknown_names: Mutex::default(),
             generations: AtomicU64::new(1),
         }
+    }
+
+    /// With rules other than the defaults, and with what is known of the keys that are somebody's.
+    pub(super) fn with_policy(mut self, policy: Policy, claims: Arc<dyn Claims>) -> Self {
+        let Policy { allow_topics, bind_first_key, .. } = &policy;
+        let rules = Rules { allow_topics: allow_topics.clone(), bind_first_key: *bind_first_key };
+        self.gate = Arc::new(Gate { rules, claims });
+        self.policy = policy;
+        self
+    }
+
+    /// With a board that others look at, too.
+    pub(super) fn with_board(mut self, board: Board) -> Self {
+        self.board = board;
+        self
     }
 
     /// The number of a new connection.
@@ -125,6 +156,30 @@ impl House {
         if let Some(times) = self.counters.reasons.note(reason, self.clock.now_ms()) {
             tracing::warn!(reason, times, "{}", what());
         }
+    }
+
+    /// Counts a refusal, says so in the log at most once a minute, and puts it on the board.
+    pub(super) fn refuse(&self, refused: &Refused<'_>) {
+        let (reason, from) = (refused.reason, refused.whom.from);
+        self.note(reason, || {
+            let what = match refused.sort {
+                Sort::Connection => "a connection was refused",
+                Sort::Closed => "a connection was closed",
+                Sort::Publish => "a publish was ignored",
+                Sort::Subscription => "a subscription was refused",
+            };
+            let id = refused.whom.client_id;
+            format!("{what}: from {from}, client id {id:?}")
+        });
+        self.board.refuse(refused);
+    }
+
+    /// Looks at a message of a subject; `packet` is its payload if nobody sends it twice.
+    pub(super) fn look(&self, subject: &Subject, packet: Option<&[u8]>) -> Excess {
+        let excess = lock(&self.limits).look(subject, packet, Instant::now());
+        self.counters.broker_over_rate.add(u64::from(excess.over_rate));
+        self.counters.broker_duplicates.add(u64::from(excess.duplicate));
+        excess
     }
 
     /// Notes that a message which nobody will send again found no room until the end.

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::addresses::{Addresses, Share};
 use super::arrival::{self, Site, Stream};
+use super::board::{Refused, Sort, Whom};
 use super::door::{self, Visitor};
 use super::forwarded::Caller;
 use super::house::{House, Intake};
@@ -50,6 +51,8 @@ pub(super) struct Reception {
     pub(super) doors: TaskTracker,
     /// Ends them whatever they are doing.
     pub(super) kill: CancellationToken,
+    /// The listener's name: transport and address.
+    pub(super) listener: Arc<str>,
     /// Room for connections, and for refusals.
     pub(super) room: Arc<Semaphore>,
     pub(super) refusals: Arc<Semaphore>,
@@ -144,8 +147,16 @@ impl Reception {
         }
         let outside = outside.is_some();
         let transport = site.transport;
-        let visitor =
-            Visitor { peer: address, outside, transport, policy: site.access, turned_away };
+        let visitor = Visitor {
+            listener: Arc::clone(&self.listener),
+            peer: address,
+            outside,
+            transport,
+            policy: site.access,
+            turned_away,
+            #[cfg(test)]
+            posing_as: None,
+        };
         let Self { house, intake, .. } = self;
         door::serve(arrival.stream, visitor, Arc::clone(&house), intake).await;
         if let Some(reason) = arrival.fault.get() {
@@ -154,14 +165,23 @@ impl Reception {
         drop((room, share));
     }
 
+    /// Notes that a connection was closed without a word of MQTT.
     fn refuse(&self, peer: IpAddr, reason: &'static str) {
         self.house.counters.broker_refused.increment();
         if reason == door::GONE {
             // Health checks and port scans do that all day.
             let _ = self.house.counters.reasons.note(reason, self.house.clock.now_ms());
         } else {
-            let peer = peer.to_canonical();
-            self.house.note(reason, || format!("a connection from {peer} was closed"));
+            let from = peer.to_canonical();
+            self.house.refuse(&Refused {
+                at_ms: self.house.clock.now_ms(),
+                sort: Sort::Connection,
+                reason,
+                whom: Whom { from, identity: None, client_id: "", listener: &self.listener },
+                name: None,
+                about: "",
+                subject: None,
+            });
         }
     }
 
@@ -214,6 +234,7 @@ mod tests {
             intake: rig.intake.clone(),
             doors: rig.doors.clone(),
             kill: CancellationToken::new(),
+            listener: "test".into(),
             room: Arc::new(Semaphore::new(room)),
             refusals: Arc::new(Semaphore::new(refusals)),
             addresses: Addresses::with_most(250),

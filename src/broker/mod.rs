@@ -9,6 +9,8 @@
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
+//! | `limits` | who sends too much, or everything twice (pure) |
+//! | `board` | who is connected, who was refused and why: what people ask |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
 //! | `frame` | bytes ↔ packets |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic, and what may have one |
@@ -32,11 +34,13 @@
 mod access;
 mod addresses;
 mod arrival;
+pub mod board;
 mod door;
 mod forwarded;
 mod frame;
 mod house;
 mod identity;
+mod limits;
 mod listener;
 mod login;
 mod neighbourhood;
@@ -67,8 +71,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use self::access::Unclaimed;
 use self::addresses::Addresses;
 use self::arrival::Site;
+use self::board::Board;
 use self::house::{House, Intake};
 use self::listener::{MAX_REFUSALS, Reception};
 use self::outbox::Outboxes;
@@ -99,6 +105,7 @@ pub struct Parts {
 /// A running broker. Dropping it ends everything at once.
 pub struct Broker {
     listening: Vec<Listening>,
+    board: Board,
     quiet: CancellationToken,
     closing: CancellationToken,
     kill: CancellationToken,
@@ -152,11 +159,13 @@ pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, Star
     let reception = broker.reception(config, parts).await?;
     for Bound { socket, site, shown, listening } in bound {
         counters.listening(listening.clone());
+        let at = format!("{} {}", listening.transport, listening.address).into();
         broker.listening.push(listening);
+        let reception = Reception { listener: at, ..reception.clone() };
         if let Some(shown) = shown {
             broker.doors.spawn(tls::keep_fresh(shown, clock.clone(), broker.quiet.clone()));
         }
-        broker.doors.spawn(listener::watch(socket, Arc::new(site), reception.clone()));
+        broker.doors.spawn(listener::watch(socket, Arc::new(site), reception));
     }
     Ok(broker)
 }
@@ -205,6 +214,7 @@ impl Broker {
         let listening = Vec::new();
         Self {
             listening,
+            board: Board::default(),
             quiet,
             closing,
             kill,
@@ -230,12 +240,15 @@ impl Broker {
         let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
         let signals = (self.quiet.clone(), self.closing.clone());
-        let house = House::new(clock, counters, router, state, signals);
+        let house = House::new(clock, counters, router, state, signals)
+            .with_policy(config.policy.clone(), Arc::new(Unclaimed))
+            .with_board(self.board.clone());
         Ok(Reception {
             house: Arc::new(house),
             intake: Intake::new(inlet, &self.intakes),
             doors: self.doors.clone(),
             kill: self.kill.clone(),
+            listener: "".into(),
             room: Arc::new(Semaphore::new(config.max_connections)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             addresses: Addresses::with_most(config.max_connections_per_address),
@@ -271,6 +284,11 @@ impl Broker {
     /// What listens where, with the ports that the system gave, in the order of the configuration.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// Who is connected, and what was refused.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Stops accepting and reading; returns when everything that was received is in the queue and

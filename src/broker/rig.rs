@@ -13,13 +13,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Claims, Unclaimed};
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
+use super::identity::Who;
 use super::outbox::Outboxes;
 use super::router::Router;
 use super::state::{Keepsakes, State};
 use crate::clock::Clock;
-use crate::config::{Access, Transport};
+use crate::config::{Access, Policy, Transport};
 use crate::counters::Counters;
 use crate::message::Outcome;
 use crate::message::queue::{Bounds, queue};
@@ -54,6 +56,11 @@ pub(super) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 impl Rig {
     pub(super) async fn new() -> Self {
+        Self::with(Policy::default(), Arc::new(Unclaimed)).await
+    }
+
+    /// A house with rules, and with what is known of claimed keys.
+    pub(super) async fn with(policy: Policy, claims: Arc<dyn Claims>) -> Self {
         let (counters, stop) = (Arc::new(Counters::default()), CancellationToken::new());
         let told = (Arc::clone(&counters), Clock::system());
         let router = Router::start(told, TaskTracker::new(), stop.clone()).await;
@@ -61,7 +68,8 @@ impl Rig {
         let outboxes = Outboxes::new(crate::config::Sessions::default());
         let told = (Arc::clone(&counters), Clock::system());
         let memory = State::start(None, Keepsakes::new(outboxes), told);
-        let house = House::new(Clock::system(), counters, router.unwrap(), memory.state(), tokens);
+        let house = House::new(Clock::system(), counters, router.unwrap(), memory.state(), tokens)
+            .with_policy(policy, claims);
         let (inlet, mut outlet) = queue(Bounds { messages: 10_000, bytes: 16 << 20 });
         let (sender, stored) = mpsc::channel(10_000);
         tokio::spawn(async move {
@@ -89,6 +97,15 @@ impl Rig {
         client
     }
 
+    /// A client that has been let in as somebody, whatever it would take to log in so.
+    pub(super) async fn client_as(&self, id: &str, who: Who) -> Client {
+        let visitor = Visitor { posing_as: Some(who), ..visitor("127.0.0.1", Access::Lan) };
+        let mut client = self.dial(visitor);
+        client.send(&Packet::Connect(Connect::new(id))).await;
+        assert!(matches!(client.packet().await, Some(Packet::ConnAck(_))));
+        client
+    }
+
     /// Shows that everything still works.
     pub(super) async fn still_works(&mut self) {
         let mut subscriber = self.client("good subscriber").await;
@@ -110,7 +127,15 @@ impl Drop for Rig {
 
 pub(super) fn visitor(peer: &str, policy: Access) -> Visitor {
     let peer: IpAddr = peer.parse().unwrap();
-    Visitor { peer, outside: false, transport: Transport::Tcp, policy, turned_away: None }
+    Visitor {
+        listener: "test".into(),
+        peer,
+        outside: false,
+        transport: Transport::Tcp,
+        policy,
+        turned_away: None,
+        posing_as: None,
+    }
 }
 
 impl Client {

@@ -1,7 +1,10 @@
 //! `meshbox status`: how the running hub is.
 
+mod clients;
+
 use super::db_path;
-use crate::control::ask_status;
+use crate::broker::board::Clients;
+use crate::control::{ask_clients, ask_status};
 use crate::counters::{MigrationState, Snapshot, SourceState};
 
 use std::io::Write;
@@ -17,25 +20,57 @@ pub struct Args {
     /// The hub's database, instead of a config file
     #[arg(long, value_name = "PATH", conflicts_with = "config")]
     db: Option<PathBuf>,
-    /// One JSON object: the health snapshot
+    /// One JSON object: the health snapshot, or what else is asked for
     #[arg(long)]
     json: bool,
+    /// Every client that is connected to our broker
+    #[arg(long, conflicts_with_all = ["refusals", "observers"])]
+    connections: bool,
+    /// What was refused lately, why, and what helps
+    #[arg(long, conflicts_with = "observers")]
+    refusals: bool,
+    /// Every observer that a client spoke for since the hub started
+    #[arg(long)]
+    observers: bool,
 }
 
 /// Prints the running hub's health snapshot. Exit 0 when all is well, 1 when something needs a
-/// person.
+/// person. About clients alone, exit 0.
 ///
 /// # Errors
 /// When no hub runs on that database, or it does not answer.
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let path = db_path(args.db.as_deref(), args.config.as_deref())?;
+    if args.connections || args.refusals || args.observers {
+        return about_clients(args, &ask_clients(&path)?, out);
+    }
     let snapshot = ask_status(&path)?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&snapshot)?)?;
     } else {
         write!(out, "{}", in_words(&snapshot))?;
+        write!(out, "{}", clients::in_short(&ask_clients(&path)?))?;
     }
     Ok(if snapshot.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn about_clients(args: &Args, all: &Clients, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+    let json = match args {
+        Args { json: false, .. } => None,
+        Args { connections: true, .. } => Some(serde_json::to_string(&all.connections)?),
+        Args { refusals: true, .. } => Some(serde_json::to_string(&all.refusals)?),
+        Args { .. } => Some(serde_json::to_string(&all.observers)?),
+    };
+    let text = match args {
+        Args { connections: true, .. } => clients::connections(all),
+        Args { refusals: true, .. } => clients::refusals(all),
+        Args { .. } => clients::observers(all),
+    };
+    match json {
+        Some(json) => writeln!(out, "{json}")?,
+        None => write!(out, "{text}")?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn in_words(snapshot: &Snapshot) -> String {

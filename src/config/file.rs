@@ -179,6 +179,11 @@ pub(super) struct Broker {
     pub max_connections: Option<i64>,
     /// The same from one address.
     pub max_connections_per_address: Option<i64>,
+    /// The largest payload of a client, in KiB.
+    #[serde(rename = "maxPayloadKB")]
+    pub max_payload_kb: Option<i64>,
+    /// What happens to an observer that sends too much, or everything twice: `count` or `mute`.
+    pub watch: Option<String>,
     /// What waits for subscribers at QoS 1, and for clients that are away.
     pub session: Option<Session>,
 }

@@ -8,6 +8,7 @@ use super::error::Error;
 use super::file;
 use super::judge::Judge;
 use super::network::Network;
+use super::policy::{self, Policy};
 use super::sessions::Sessions;
 use super::tree::{At, Dialect};
 
@@ -40,6 +41,8 @@ pub struct Broker {
     pub trusted_proxies: Vec<Network>,
     /// What waits for its subscribers.
     pub sessions: Sessions,
+    /// What its clients may do, and how much.
+    pub policy: Policy,
 }
 
 impl Broker {
@@ -52,6 +55,7 @@ impl Broker {
             max_connections_per_address: MAX_CONNECTIONS / PARTS,
             trusted_proxies: Vec::new(),
             sessions: Sessions::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -183,6 +187,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     let written = section.and_then(|section| section.listeners.as_deref()).unwrap_or_default();
 
     let sessions = super::sessions::judge(judge)?;
+    let policy = policy::judge(judge)?;
     let mut listeners: Vec<Listener> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {
@@ -207,6 +212,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     let mut broker = limits(judge, Broker { enabled, ..Broker::with(listeners) })?;
     broker.trusted_proxies = trusted_proxies(judge)?;
     broker.sessions = sessions;
+    broker.policy = policy;
     if enabled {
         super::risks::judge(judge, &broker)?;
     } else {

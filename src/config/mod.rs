@@ -31,6 +31,7 @@ mod network;
 mod node_keys;
 mod own;
 mod parse;
+mod policy;
 mod read;
 mod remote;
 mod retention;
@@ -54,10 +55,12 @@ pub use home::{Area, Home};
 pub use listeners::{Access, Broker, CertificateFiles, Listener, MOST_CONNECTIONS, Transport};
 pub use network::Network;
 pub use node_keys::NodeKey;
+pub use policy::{Policy, Watch};
 pub use remote::{ClientTls, Remote};
 pub use retention::Retention;
 pub use sessions::Sessions;
 pub use sources::Source;
+pub use topics::covers;
 pub use url::{BrokerUrl, Scheme, parse as broker_url};
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.

@@ -1,4 +1,4 @@
-//! Topic filters of a source: which can be one, and which is inside another.
+//! Topic filters: which can be one, and which is inside another.
 
 /// What is wrong with a filter by MQTT 3.1.1 §4.7, and what to do; `None`: nothing.
 pub(super) fn fault(filter: &str) -> Option<&'static str> {
@@ -34,8 +34,8 @@ pub(super) fn merged(filters: &[String]) -> Vec<String> {
     kept
 }
 
-/// Whether all that `inner` matches is matched by `outer`.
-fn covers(outer: &str, inner: &str) -> bool {
+/// Whether all that the filter or topic `inner` matches is matched by the filter `outer`.
+pub fn covers(outer: &str, inner: &str) -> bool {
     // A wildcard at the start does not match topics that begin with $ (MQTT-4.7.2-1).
     if inner.starts_with('$') && outer.starts_with(['#', '+']) {
         return false;

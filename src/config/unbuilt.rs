@@ -47,17 +47,12 @@ fn settings(judge: &mut Judge<'_>) {
 /// Who is let in, taken or shown.
 fn lists(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let broker = file.broker.as_ref();
-    let topics = broker.is_some_and(|broker| some(&broker.allow_topics));
-    let strict = broker.is_some_and(|broker| on(broker.strict));
-    let bind = broker.is_some_and(|broker| on(broker.bind_first_key));
+    let bind = file.broker.as_ref().is_some_and(|broker| on(broker.bind_first_key));
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
     let asked = [
         ("nodeBlacklist", hides && some(&file.node_blacklist), "there is no page to hide nodes on"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
-        ("broker.allowTopics", topics, "only meshcore/ is served"),
-        ("broker.strict", strict, "a forbidden publish is counted and ignored"),
         ("broker.bindFirstKey", bind, "there are no accounts"),
     ];
     note(judge, &asked);

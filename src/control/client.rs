@@ -1,12 +1,15 @@
 //! The asking side of the control socket.
 
 use super::{Ask, socket_path};
+use crate::broker::board::Clients;
 use crate::counters::Snapshot;
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde::de::DeserializeOwned;
 
 /// How long the hub may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,8 +38,20 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`], in one line.
 pub fn ask_status(db_path: &Path) -> Result<Snapshot, AskError> {
+    answered(db_path, Ask::Status)
+}
+
+/// Asks the hub that runs on this database about the clients of its broker.
+///
+/// # Errors
+/// [`AskError`], in one line.
+pub fn ask_clients(db_path: &Path) -> Result<Clients, AskError> {
+    answered(db_path, Ask::Clients)
+}
+
+fn answered<T: DeserializeOwned>(db_path: &Path, question: Ask) -> Result<T, AskError> {
     let path = socket_path(db_path);
-    let line = ask(&path, Ask::Status)?;
+    let line = ask(&path, question)?;
     serde_json::from_str(&line)
         .map_err(|error| AskError::NoAnswer { path, reason: error.to_string() })
 }

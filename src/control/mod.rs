@@ -8,7 +8,7 @@ pub mod instance;
 pub mod server;
 pub mod stats_file;
 
-pub use client::{AskError, ask_status};
+pub use client::{AskError, ask_clients, ask_status};
 pub use instance::{Instance, InstanceError};
 pub use server::{Server, ServerError};
 pub use stats_file::StatsFile;
@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 pub enum Ask {
     /// The health snapshot; answered with a [`crate::counters::Snapshot`].
     Status,
+    /// Who is connected to our broker, who was refused and why, who was spoken for; answered with
+    /// [`crate::broker::board::Clients`].
+    Clients,
 }
 
 /// The answer to a line that is no [`Ask`].

@@ -1,6 +1,7 @@
 //! The hub's side of the control socket.
 
 use super::{Ask, Refusal, socket_path};
+use crate::broker::board::Clients;
 use crate::clock::Clock;
 use crate::counters::{Counters, Snapshot};
 use crate::supervise::{say, supervise};
@@ -20,11 +21,16 @@ use tokio_util::sync::CancellationToken;
 /// Makes the health snapshot of this moment.
 pub type Health = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
+/// Tells who the clients of the broker are at this moment.
+pub type Guests = Arc<dyn Fn() -> Clients + Send + Sync>;
+
 /// What a server is made of.
 #[derive(Clone)]
 pub struct Parts {
     /// Makes the answer to [`Ask::Status`].
     pub health: Health,
+    /// Makes the answer to [`Ask::Clients`].
+    pub clients: Guests,
     /// Where trouble is counted.
     pub counters: Arc<Counters>,
     /// The time, for the log.
@@ -118,13 +124,13 @@ async fn accept(listener: Arc<UnixListener>, parts: Parts, shutdown: Cancellatio
         };
         match accepted {
             Ok((stream, _)) => {
-                let (health, shutdown) = (Arc::clone(&parts.health), shutdown.clone());
+                let (parts, shutdown) = (parts.clone(), shutdown.clone());
                 tokio::spawn(async move {
                     let _place = place;
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         // A peer that goes away in the middle is no concern of ours.
-                        _ = serve(stream, &health) => {}
+                        _ = serve(stream, &parts) => {}
                     }
                 });
             }
@@ -142,7 +148,7 @@ async fn accept(listener: Arc<UnixListener>, parts: Parts, shutdown: Cancellatio
     }
 }
 
-async fn serve(stream: UnixStream, health: &Health) -> io::Result<()> {
+async fn serve(stream: UnixStream, parts: &Parts) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     let mut patience = FIRST_WORD_WITHIN;
@@ -156,7 +162,7 @@ async fn serve(stream: UnixStream, health: &Health) -> io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        let mut answer = answer(&line, health);
+        let mut answer = answer(&line, parts);
         answer.push('\n');
         tokio::time::timeout(PATIENCE, write.write_all(answer.as_bytes()))
             .await
@@ -167,9 +173,10 @@ async fn serve(stream: UnixStream, health: &Health) -> io::Result<()> {
     }
 }
 
-fn answer(line: &str, health: &Health) -> String {
+fn answer(line: &str, parts: &Parts) -> String {
     let answer = match serde_json::from_str::<Ask>(line) {
-        Ok(Ask::Status) => serde_json::to_string(&health()),
+        Ok(Ask::Status) => serde_json::to_string(&(parts.health)()),
+        Ok(Ask::Clients) => serde_json::to_string(&(parts.clients)()),
         Err(error) => serde_json::to_string(&Refusal { error: format!("not a question: {error}") }),
     };
     answer.unwrap_or_else(|error| format!("{{\"error\":\"cannot answer: {error}\"}}"))
@@ -177,7 +184,7 @@ fn answer(line: &str, health: &Health) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ask_status;
+    use super::super::{ask_clients, ask_status};
     use super::*;
     use std::io::Read;
     use std::time::Instant;
@@ -186,6 +193,7 @@ mod tests {
         let db = dir.join("meshcore.db");
         let parts = Parts {
             health: Arc::new(|| Snapshot { version: "of the test".into(), ..Snapshot::default() }),
+            clients: Arc::new(|| Clients { now_ms: 7, ..Clients::default() }),
             counters: Arc::new(Counters::default()),
             clock: Clock::by_hand(5),
         };
@@ -203,6 +211,9 @@ mod tests {
         let answer = tokio::task::spawn_blocking(move || ask_status(&asked)).await.unwrap();
         assert_eq!(answer.unwrap().version, "of the test");
         assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+        let asked = db.clone();
+        let answer = tokio::task::spawn_blocking(move || ask_clients(&asked)).await.unwrap();
+        assert_eq!(answer.unwrap().now_ms, 7);
         let closed = tokio::task::spawn_blocking(move || {
             silent[0].set_read_timeout(Some(PATIENCE / 2)).unwrap();
             silent[0].read(&mut [0; 1]).unwrap()
@@ -222,7 +233,8 @@ mod tests {
             Snapshot::default()
         };
         let (health, counters) = (Arc::new(health), Arc::new(Counters::default()));
-        let server = Server::start(&db, Parts { health, counters, clock: Clock::by_hand(5) });
+        let (clients, clock): (Guests, _) = (Arc::new(Clients::default), Clock::by_hand(5));
+        let server = Server::start(&db, Parts { health, clients, counters, clock });
         let (first, second) =
             tokio::task::spawn_blocking(move || (ask_status(&db), ask_status(&db))).await.unwrap();
         assert!(first.is_err() && second.is_ok());

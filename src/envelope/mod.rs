@@ -32,6 +32,7 @@ pub use status::{About, Status};
 pub use unread::Unread;
 
 use crate::message::Message;
+use crate::message::topic::{canonical_key, is_key};
 use json::Scalar;
 use topic::{Kind, Topic};
 
@@ -111,7 +112,7 @@ impl Context<'_> {
 
     /// The topic's observer; `None` when the topic has no key.
     fn observer(&self, origin: &Scalar<'_>, region: &Scalar<'_>) -> Option<Observer> {
-        let id = topic::canonical_key(self.topic.key?);
+        let id = canonical_key(self.topic.key?).into_owned();
         let named = [region.text(), self.topic.region, self.default_iata];
         let iata = named.into_iter().flatten().map(str::trim).find(|r| !r.is_empty());
         let name = origin.text().map(ToOwned::to_owned);
@@ -120,7 +121,7 @@ impl Context<'_> {
 
     /// Whether `origin_id` is a key, and another one than the topic's.
     fn origin_id_differs(&self, origin_id: &Scalar<'_>) -> bool {
-        let claimed = origin_id.text().map(str::trim).filter(|id| topic::is_key(id));
+        let claimed = origin_id.text().map(str::trim).filter(|id| is_key(id));
         match (claimed, self.topic.key) {
             (Some(claimed), Some(key)) => !claimed.eq_ignore_ascii_case(key),
             _ => false,

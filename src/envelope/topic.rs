@@ -4,6 +4,7 @@
 //! and never looks at the first one, and so do we, but for the forms that would mislead.
 
 use super::Unread;
+use crate::message::topic::is_key;
 
 /// A topic taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,16 +129,6 @@ fn is_bridge_event(segment: &str) -> bool {
     )
 }
 
-/// Whether this is a public key: 64 hex digits.
-pub(super) fn is_key(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-/// How an observer's id is stored: a public key in upper case, anything else verbatim.
-pub(super) fn canonical_key(key: &str) -> String {
-    if is_key(key) { key.to_ascii_uppercase() } else { key.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,13 +212,5 @@ mod tests {
             let topic = format!("meshcore/{topic}");
             check(&topic, None, None, Kind::Other(Unread::BridgeEvent));
         }
-    }
-
-    #[test]
-    fn a_key_is_upper_cased_and_anything_else_stays() {
-        assert_eq!(canonical_key(KEY), KEY.to_ascii_uppercase());
-        assert_eq!(canonical_key("abc"), "abc");
-        assert_eq!(canonical_key(&KEY[1..]), &KEY[1..]);
-        assert_eq!(canonical_key(&KEY.replace('7', "g")), KEY.replace('7', "g"));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod queue;
 pub mod receipt;
+pub mod topic;
 
 pub use queue::{Inlet, Meter, Outlet, Place};
 pub use receipt::{Completion, Outcome, Receipt};

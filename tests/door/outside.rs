@@ -15,7 +15,7 @@ use crate::support::{PATIENCE, eventually_async, program};
 const CONFIG: &str = "meshcore/x/2/config";
 
 /// Runs a program to its end beside the runtime.
-async fn run(program: &Path, port: u16, args: &[&str]) -> Output {
+pub(super) async fn run(program: &Path, port: u16, args: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(args);
     let done = tokio::task::spawn_blocking(move || command.output());
@@ -69,7 +69,7 @@ impl Drop for Subscriber {
     }
 }
 
-fn tools() -> Option<(PathBuf, PathBuf)> {
+pub(super) fn tools() -> Option<(PathBuf, PathBuf)> {
     Some((program("mosquitto_pub")?, program("mosquitto_sub")?))
 }
 

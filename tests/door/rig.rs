@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use meshbox::broker::{self, Broker, Parts};
 use meshbox::clock::Clock;
-use meshbox::config::{self, Access, Listener};
+use meshbox::config::{self, Access, Listener, Policy};
 use meshbox::counters::Counters;
 use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{Inlet, Message, Origin, Outcome, Outlet};
@@ -93,6 +93,11 @@ pub(crate) async fn storing() -> (House, Stored) {
 
 pub(crate) async fn storing_on(listeners: Vec<Listener>) -> (House, Stored) {
     storing_as(config::Broker::with(listeners)).await
+}
+
+/// The same with a policy.
+pub(crate) async fn storing_by(policy: Policy, listeners: Vec<Listener>) -> (House, Stored) {
+    storing_as(config::Broker { policy, ..config::Broker::with(listeners) }).await
 }
 
 pub(crate) async fn storing_as(config: config::Broker) -> (House, Stored) {

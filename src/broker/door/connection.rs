@@ -4,6 +4,7 @@ mod delivering;
 mod giving_way;
 mod handing_on;
 mod large;
+mod oversight;
 
 use std::io;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use super::deadlines::Deadlines;
 use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait, write};
 use super::session::{Session, Step};
 use super::speaker::Speaker;
+use crate::broker::board::{Seat, Sort};
 use crate::broker::frame::{Frame, Frames};
 use crate::broker::house::{House, Intake};
 use crate::broker::outbox::Outbox;
@@ -39,6 +41,7 @@ pub(super) struct Connection<S> {
     inbox: mpsc::UnboundedReceiver<Completion>,
     house: Arc<House>,
     origin: Origin,
+    seat: Arc<Seat>,
     /// Where messages go; gone once nothing more will be read.
     intake: Option<Intake>,
     phase: Phase,
@@ -94,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         guest: &mut Guest,
         speaker: Speaker,
         house: &Arc<House>,
-        intake: Intake,
+        (seat, intake): (Arc<Seat>, Intake),
     ) -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -109,10 +112,16 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             reader,
             writer,
             frames,
-            session: Session::new(guest.generation, guest.admitted.who.clone(), mailbox),
+            session: Session::new(
+                guest.generation,
+                guest.admitted.who.clone(),
+                Arc::clone(&house.gate),
+                mailbox,
+            ),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),
+            seat,
             intake: Some(intake),
             phase: Phase::Open,
             stopping: false,
@@ -149,7 +158,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        if matches!(end, End::Closed(_)) {
+        if matches!(end, End::Closed(_) | End::Forbidden(_)) {
             // What was stored before it went wrong is acknowledged, if the client still listens.
             let write = self.writer.write_all(&self.session.out);
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
@@ -189,6 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
         self.deadlines.reading(self.may_take_in(), now);
         self.deadlines.writing(!written, now);
+        self.report();
         if let Some(next) = self.deadlines.next() {
             // Later deadlines wait until the timer fires: it is then set anew.
             if next < self.timer.deadline() || self.timer.is_elapsed() {
@@ -302,13 +312,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     fn take_in(&mut self, frame: Frame) -> Result<(), End> {
         if matches!(frame, Frame::Oversized(_) | Frame::Packet(rumqttc::Packet::Publish(_))) {
             self.house.counters.broker_publishes.increment();
+            self.seat.received(self.house.clock.now_ms());
         }
         match self.session.frame(frame).map_err(End::Closed)? {
             Step::Nothing => Ok(()),
             Step::Publish(publication) => self.hand_on(publication),
-            Step::Denied(reason) => {
-                self.house
-                    .note(reason, || format!("a publish from {} was ignored", self.origin.name));
+            Step::Denied(denied) => self.forbidden(denied.reason, &denied.topic),
+            Step::Oversized => {
+                self.refused(Sort::Publish, "publish_too_large", "");
                 Ok(())
             }
             Step::Subscribe(subscription) => self.subscribe(subscription),

@@ -55,6 +55,8 @@ pub(super) enum End {
     TakenOver,
     /// MQTT wants it closed, or its message could not be stored.
     Closed(&'static str),
+    /// It published what it may not, and that is not tolerated. Counted already.
+    Forbidden(&'static str),
     /// We stop.
     Shutdown,
 }
@@ -73,7 +75,7 @@ impl End {
             Self::Closed(reason) => Some(reason),
             // Often two uploaders that were given the same name.
             Self::TakenOver => Some("session_taken_over"),
-            Self::Disconnect | Self::Gone | Self::Shutdown => None,
+            Self::Disconnect | Self::Gone | Self::Shutdown | Self::Forbidden(_) => None,
         }
     }
 }

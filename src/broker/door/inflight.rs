@@ -48,6 +48,11 @@ impl Inflight {
         self.waiting.len() >= MAX_WAITING
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -26,7 +26,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::connection::{Connection, Remains};
 use self::events::End;
 use self::speaker::Speaker;
-use super::access::{self, Nearness};
+use super::access::{self, Denied, Lane, Nearness};
+use super::board::{Entry, Refused, Seat, Sort, Whom};
 use super::frame::Frames;
 use super::house::{Copy, House, Intake};
 use super::identity::Identity;
@@ -37,8 +38,10 @@ use crate::config::{Access, Transport};
 use crate::message::{Message, Origin, Receipt};
 
 /// Who stands at the door.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Visitor {
+    /// Where it came in: transport and address.
+    pub(super) listener: Arc<str>,
     /// Its address: as the socket says it, or a proxy that is trusted.
     pub(super) peer: IpAddr,
     /// Whether it counts as from outside, whatever that address.
@@ -49,6 +52,9 @@ pub(super) struct Visitor {
     pub(super) policy: Access,
     /// Why it has to be told that there is no room for it, if so.
     pub(super) turned_away: Option<&'static str>,
+    /// Who it is, whatever its login says.
+    #[cfg(test)]
+    pub(super) posing_as: Option<super::identity::Who>,
 }
 
 /// How long a client may take for its CONNECT.
@@ -79,37 +85,49 @@ struct Guest {
     will_room: Option<OwnedSemaphorePermit>,
 }
 
+/// What somebody at the door says of itself.
+#[derive(Debug, Default)]
+struct Caller {
+    client_id: String,
+    name: Option<String>,
+}
+
 /// Serves one connection to its end.
 pub(super) async fn serve<S>(stream: S, visitor: Visitor, house: Arc<House>, intake: Intake)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut frames = Frames::default();
+    let mut frames = Frames::new(house.policy.max_payload);
+    let mut caller = Caller::default();
     let greeted = tokio::select! {
         () = house.quiet.cancelled() => return,
-        greeted = greet(&mut reader, &mut frames, visitor, &house) => greeted,
+        greeted = greet(&mut reader, &mut frames, &visitor, &mut caller, &house) => greeted,
     };
     let mut guest = match greeted {
         Ok(guest) => guest,
-        Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
+        Err(refusal) => {
+            return turn_away(reader, writer, (&visitor, &caller), refusal, &house).await;
+        }
     };
     let mut speaker = Speaker::new(&house, guest.generation);
     guest.settle_in(&house, &mut speaker).await;
+    let seat = Arc::new(house.board.enter(guest.generation, guest.entry(&visitor, &house)));
     let _counted = Counted::new(&house);
     if answer(&mut writer, ConnectReturnCode::Success, guest.present).await.is_err() {
         return;
     }
+    let in_hand = (Arc::clone(&seat), intake);
     let streams = (reader, writer);
-    let connection = Connection::new(streams, frames, &mut guest, speaker, &house, intake);
+    let connection = Connection::new(streams, frames, &mut guest, speaker, &house, in_hand);
     let Remains { end, streams, intake, mut speaker, unsent } = connection.run().await;
-    said_goodbye(end, streams, visitor, &house).await;
+    said_goodbye(end, streams, &seat, &house).await;
     let Some(intake) = intake else { return };
     if let Some(message) = unsent {
         send_on(message, &house, &intake).await;
     }
     if end.publishes_will() && !house.quiet.is_cancelled() {
-        guest.publish_will(&house, &mut speaker, &intake).await;
+        guest.publish_will(&seat, &house, &mut speaker, &intake).await;
     }
 }
 
@@ -149,12 +167,15 @@ async fn send_on(message: Message, house: &House, intake: &Intake) {
 async fn greet<S: AsyncRead>(
     reader: &mut ReadHalf<S>,
     frames: &mut Frames,
-    visitor: Visitor,
+    visitor: &Visitor,
+    caller: &mut Caller,
     house: &House,
 ) -> Result<Guest, Refusal> {
     let patience = if visitor.turned_away.is_some() { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
     let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
     let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
+    caller.client_id.clone_from(&connect.client_id);
+    caller.name = connect.login.as_ref().map(|login| login.username.clone());
     if let Some(reason) = visitor.turned_away {
         let code = Some(ConnectReturnCode::ServiceUnavailable);
         return Err(Refusal { code, reason });
@@ -164,6 +185,11 @@ async fn greet<S: AsyncRead>(
         false => access::nearness(visitor.peer, &house.surroundings.now()),
     };
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
+    #[cfg(test)]
+    let admitted = match &visitor.posing_as {
+        Some(who) => Admitted { who: who.clone(), ..admitted },
+        None => admitted,
+    };
     let generation = house.next_generation();
     let (session, outbox, will_room) = (None, None, None);
     Ok(Guest { admitted, generation, session, outbox, present: false, will_room })
@@ -203,7 +229,7 @@ async fn answer<S: AsyncWrite>(
 async fn turn_away<S: AsyncRead + AsyncWrite>(
     reader: ReadHalf<S>,
     mut writer: WriteHalf<S>,
-    visitor: Visitor,
+    (visitor, caller): (&Visitor, &Caller),
     refusal: Refusal,
     house: &House,
 ) {
@@ -212,7 +238,20 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
         // Health checks and port scans do that all day.
         let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
     } else {
-        house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+        house.refuse(&Refused {
+            at_ms: house.clock.now_ms(),
+            sort: Sort::Connection,
+            reason: refusal.reason,
+            whom: Whom {
+                from: visitor.peer,
+                identity: None,
+                client_id: &caller.client_id,
+                listener: &visitor.listener,
+            },
+            name: caller.name.as_deref(),
+            about: "",
+            subject: None,
+        });
     }
     if let Some(code) = refusal.code {
         if answer(&mut writer, code, false).await.is_ok() {
@@ -244,16 +283,16 @@ async fn linger<S: AsyncRead + AsyncWrite>(mut reader: ReadHalf<S>, mut writer: 
 async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     end: End,
     (reader, writer): (ReadHalf<S>, WriteHalf<S>),
-    visitor: Visitor,
+    seat: &Seat,
     house: &House,
 ) {
-    tracing::debug!(peer = %visitor.peer, transport = %visitor.transport, ?end, "connection ended");
+    tracing::debug!(peer = %seat.whom().from, ?end, "connection ended");
     if let Some(reason) = end.reason() {
-        house.note(reason, || format!("a connection from {} was closed", visitor.peer));
+        house.refuse(&seat.refused(Sort::Closed, reason, "", house.clock.now_ms()));
     }
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
-        End::Shutdown | End::Closed(_) => linger(reader, writer).await,
+        End::Shutdown | End::Closed(_) | End::Forbidden(_) => linger(reader, writer).await,
         End::Disconnect | End::Gone | End::Late(_) => {}
     }
 }
@@ -273,7 +312,7 @@ impl Guest {
         }
         // Before an old connection of this client can say that its observer is gone.
         if let Some(will) = &self.admitted.will {
-            if access::may_publish(&self.admitted.who, &will.topic).is_ok() {
+            if house.gate.publish(&self.admitted.who, will.topic.clone()).is_ok() {
                 speaker.has_will(&will.topic);
             }
         }
@@ -308,28 +347,54 @@ impl Guest {
         house.state.changed();
     }
 
+    /// As the board shows it.
+    fn entry(&self, visitor: &Visitor, house: &House) -> Entry {
+        Entry {
+            who: self.admitted.who.clone(),
+            from: visitor.peer,
+            client_id: self.admitted.client_id.clone(),
+            listener: Arc::clone(&visitor.listener),
+            protocol: "3.1.1",
+            keep_alive: self.admitted.keep_alive,
+            since_ms: house.clock.now_ms(),
+            token_ends_ms: None,
+        }
+    }
+
     fn origin(&self) -> Origin {
         self.admitted.who.origin()
     }
 
     /// Publishes the will through the same checks as any publish, waiting for room in the queue.
-    async fn publish_will(&mut self, house: &House, speaker: &mut Speaker, intake: &Intake) {
+    async fn publish_will(
+        &mut self,
+        seat: &Seat,
+        house: &House,
+        speaker: &mut Speaker,
+        intake: &Intake,
+    ) {
         let Some(Will { topic, payload, retain, qos }) = self.admitted.will.take() else { return };
         let who = &self.admitted.who;
         let allowed = if topic.contains('\0') {
-            Err("nul_in_topic")
+            Err(Denied { reason: "nul_in_topic", topic })
         } else {
-            access::may_publish(who, &topic)
+            house.gate.publish(&self.admitted.who, topic)
         };
-        if let Err(reason) = allowed {
-            house.note(reason, || format!("the will of {} was not published", self.origin().name));
-            return;
-        }
+        let (topic, permit) = match allowed {
+            Ok(allowed) => allowed,
+            Err(Denied { reason, topic }) => {
+                let now_ms = house.clock.now_ms();
+                return house.refuse(&seat.refused(Sort::Publish, reason, &topic, now_ms));
+            }
+        };
         house.counters.broker_wills.increment();
         let copy = Copy { topic: &topic, payload: &payload, qos, retain, from: &who.identity };
         speaker.wills(&topic, &payload, || {
             house.copy(&copy);
         });
+        if permit.lane == Lane::Subscribers {
+            return house.counters.broker_passed.increment();
+        }
         let message = Message {
             topic,
             payload,

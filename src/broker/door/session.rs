@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::QoS;
@@ -10,9 +11,10 @@ use rumqttc::mqttbytes::v4::{self, Packet, SubAck, SubscribeReasonCode};
 use tokio::sync::mpsc;
 
 use super::inflight::{Ack, Inflight, MAX_HELD, emit_ack};
-use crate::broker::access;
+use crate::broker::access::{Denied, Gate, Permit};
 use crate::broker::frame::{Frame, Oversized};
-use crate::broker::identity::Who;
+use crate::broker::identity::{ObserverKey, Who};
+use crate::message::topic::normalised;
 use crate::message::{Completion, Receipt};
 
 /// One connection's side of the protocol.
@@ -20,6 +22,7 @@ use crate::message::{Completion, Receipt};
 pub(super) struct Session {
     generation: u64,
     who: Who,
+    gate: Arc<Gate>,
     mailbox: mpsc::UnboundedSender<Completion>,
     inflight: Inflight,
     /// With the QoS that was granted.
@@ -35,8 +38,10 @@ pub(super) enum Step {
     Nothing,
     /// Hand a message on.
     Publish(Publication),
-    /// A publish was not allowed or not possible: it is acknowledged and otherwise ignored.
-    Denied(&'static str),
+    /// A publish was not allowed: it is acknowledged and otherwise ignored.
+    Denied(Denied),
+    /// A publish was too large: it is acknowledged and otherwise ignored.
+    Oversized,
     /// Subscribe, and then call [`Session::subscribed`].
     Subscribe(Subscription),
     /// Unsubscribe; the answer is written already.
@@ -50,8 +55,10 @@ pub(super) enum Step {
 /// A publish that may be handed on.
 #[derive(Debug)]
 pub(super) struct Publication {
-    /// Judged and allowed.
+    /// Normalised, judged and allowed.
     pub(super) topic: String,
+    /// Where it goes.
+    pub(super) permit: Permit,
     /// A copy of its own, not a part of the read buffer.
     pub(super) payload: Bytes,
     /// How sure the client wants to be.
@@ -73,8 +80,8 @@ pub(super) struct Subscription {
     pub(super) granted: Vec<(String, QoS)>,
     /// Those of them that it had with another QoS: that subscription is replaced (MQTT-3.8.4-3).
     pub(super) replaced: Vec<String>,
-    /// The names of the refusals.
-    pub(super) denied: Vec<&'static str>,
+    /// The filters that were refused, and why.
+    pub(super) denied: Vec<Denied>,
 }
 
 /// Filters that one connection may have.
@@ -88,11 +95,13 @@ impl Session {
     pub(super) fn new(
         generation: u64,
         who: Who,
+        gate: Arc<Gate>,
         mailbox: mpsc::UnboundedSender<Completion>,
     ) -> Self {
         Self {
             generation,
             who,
+            gate,
             mailbox,
             inflight: Inflight::new(generation),
             subscriptions: BTreeMap::new(),
@@ -133,6 +142,26 @@ impl Session {
     /// Whether nothing waits for a receipt.
     pub(super) fn is_settled(&self) -> bool {
         self.inflight.is_empty()
+    }
+
+    /// How many publishes wait for their receipts.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.inflight.len()
+    }
+
+    /// Who the client is.
+    pub(super) fn who(&self) -> &Who {
+        &self.who
+    }
+
+    /// Its account has a key now: it speaks for that one alone.
+    pub(super) fn bound(&mut self, key: ObserverKey) {
+        self.who.key = Some(key);
+    }
+
+    /// The filters that it has.
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &String> {
+        self.subscriptions.keys()
     }
 
     /// Takes a frame in.
@@ -207,16 +236,20 @@ impl Session {
         let Some(ack) = self.acknowledgement(publish.qos, publish.pkid)? else {
             return Ok(Step::Nothing);
         };
-        if let Err(reason) = access::may_publish(&self.who, &publish.topic) {
-            ack.into_iter().for_each(|ack| self.inflight.settle(ack));
-            return Ok(Step::Denied(reason));
-        }
+        let (topic, permit) = match self.gate.publish(&self.who, publish.topic) {
+            Ok(allowed) => allowed,
+            Err(denied) => {
+                ack.into_iter().for_each(|ack| self.inflight.settle(ack));
+                return Ok(Step::Denied(denied));
+            }
+        };
         let receipt = ack.map_or_else(Receipt::none, |ack| {
             let serial = self.inflight.open(ack);
             Receipt::new(self.mailbox.clone(), self.generation, serial)
         });
         Ok(Step::Publish(Publication {
-            topic: publish.topic,
+            topic,
+            permit,
             payload: Bytes::copy_from_slice(&publish.payload),
             qos: publish.qos,
             retain: publish.retain,
@@ -228,7 +261,7 @@ impl Session {
         if let Some(ack) = self.acknowledgement(what.qos, what.pkid)? {
             ack.into_iter().for_each(|ack| self.inflight.settle(ack));
         }
-        Ok(Step::Denied("publish_too_large"))
+        Ok(Step::Oversized)
     }
 
     /// How a publish is to be acknowledged; `None` for a QoS 2 message that is here already, which
@@ -263,22 +296,24 @@ impl Session {
         let (mut codes, mut granted, mut denied) = (Vec::new(), Vec::new(), Vec::new());
         let mut replaced = Vec::new();
         for filter in subscribe.filters {
-            match self.may_have(&filter.path) {
+            // As the topics are that it shall match.
+            let path = normalised(&filter.path).into_owned();
+            match self.may_have(&path) {
                 Ok(()) => {
                     // QoS 2 is granted as 1 (MQTT-3.8.4-6): a copy may come twice after a break.
                     let qos = match filter.qos {
                         QoS::AtMostOnce => QoS::AtMostOnce,
                         QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
                     };
-                    let before = self.subscriptions.insert(filter.path.clone(), qos);
+                    let before = self.subscriptions.insert(path.clone(), qos);
                     if before.is_some_and(|before| before != qos) {
-                        replaced.push(filter.path.clone());
+                        replaced.push(path.clone());
                     }
-                    granted.push((filter.path, qos));
+                    granted.push((path, qos));
                     codes.push(SubscribeReasonCode::Success(qos));
                 }
                 Err(reason) => {
-                    denied.push(reason);
+                    denied.push(Denied { reason, topic: path });
                     codes.push(SubscribeReasonCode::Failure);
                 }
             }
@@ -291,7 +326,7 @@ impl Session {
         if filter.contains('\0') {
             return Err("subscribe_to_malformed_filter");
         }
-        access::may_subscribe(&self.who, filter)?;
+        self.gate.subscribe(&self.who, filter)?;
         if self.subscriptions.len() >= MAX_FILTERS && !self.subscriptions.contains_key(filter) {
             return Err("subscribe_to_too_many_filters");
         }
@@ -306,7 +341,8 @@ impl Session {
         if unsubscribe.topics.is_empty() {
             return Err("unsubscribe_from_nothing");
         }
-        let mut had = unsubscribe.topics;
+        let normal = |filter: String| normalised(&filter).into_owned();
+        let mut had: Vec<String> = unsubscribe.topics.into_iter().map(normal).collect();
         had.retain(|filter| self.subscriptions.remove(filter).is_some());
         emit_ack(&mut self.out, 0xB0, unsubscribe.pkid);
         Ok(Step::Unsubscribe(had))

@@ -1,6 +1,8 @@
 //! The whole door in memory: what needs an address from elsewhere, a dead router, or a torrent of
 //! nonsense.
 
+mod roles;
+
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
@@ -10,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::broker::rig::{Client, Rig, eventually, visitor};
+use crate::config::Policy;
 
 async fn answer_to(rig: &Rig, peer: &str, policy: Access) -> Option<Packet> {
     let mut client = rig.dial(visitor(peer, policy));
@@ -41,7 +44,8 @@ async fn the_lan_policy_judges_the_peer_address() {
 
 #[tokio::test]
 async fn large_packets_that_do_not_end_have_a_bound_in_all() {
-    let mut rig = Rig::new().await;
+    let policy = Policy { max_payload: 256 * 1024, ..Policy::default() };
+    let mut rig = Rig::with(policy, Arc::new(access::Unclaimed)).await;
     let mut packet = BytesMut::new();
     let large = Publish::new("meshcore/large", QoS::AtMostOnce, vec![7; 250_000]);
     large.write(&mut packet).unwrap();

@@ -373,7 +373,7 @@ fn the_write_ahead_log_has_bounds_in_mib() {
 #[test]
 fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
-        "nodeBlacklist = ['x']\nhiddenNamePrefixes = ['x']\nnodeKeys = []\n[broker]\nstrict = true\n\
+        "nodeBlacklist = ['x']\nhiddenNamePrefixes = ['x']\nnodeKeys = []\n[broker]\nbindFirstKey = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
          [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
          [[uplinks]]\npreset = 'letsmesh-us'",
@@ -384,7 +384,7 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         [
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "hiddenNamePrefixes: not built yet, nothing is hidden",
-            "broker.strict: not built yet, a forbidden publish is counted and ignored",
+            "broker.bindFirstKey: not built yet, there are no accounts",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );

@@ -13,6 +13,7 @@ mod corescope;
 mod filters;
 mod good_files;
 mod node_keys;
+mod policy;
 
 const NOWHERE: &str = "/nonexistent/broker.toml";
 

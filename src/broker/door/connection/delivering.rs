@@ -8,6 +8,8 @@ use rumqttc::mqttbytes::QoS;
 use super::super::events::{End, Event, Waiting};
 use super::super::session::Subscription;
 use super::Connection;
+use super::oversight::visible;
+use crate::broker::board::Sort;
 use crate::broker::frame::{Flags, emit_publish};
 use crate::broker::outbox::{Item, Outbox, Outgoing};
 use crate::broker::retained::Retained;
@@ -41,18 +43,16 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn subscribe(&mut self, mut subscription: Subscription) -> Result<(), End> {
-        for reason in &subscription.denied {
-            let name = &self.origin.name;
-            self.house.note(reason, || format!("a subscription of {name} was refused"));
+        for denied in &subscription.denied {
+            self.refused(Sort::Subscription, denied.reason, &denied.topic);
         }
         let at = |qos| subscription.granted.iter().filter(|(_, granted)| *granted == qos).count();
         let (routed, queued) = (at(QoS::AtMostOnce), at(QoS::AtLeastOnce));
         if !self.house.router.has_room_for(routed) || !self.house.outboxes().has_room_for(queued) {
-            self.house.note("subscribe_to_too_many_filters_in_all", || {
-                format!("a subscription of {} was refused", self.origin.name)
-            });
+            self.refused(Sort::Subscription, "subscribe_to_too_many_filters_in_all", "");
             self.session.refuse(&mut subscription);
         }
+        self.seat.subscribes(self.session.subscriptions());
         if !subscription.granted.is_empty() && self.backlog.messages.len() > MAX_BACKLOG {
             return Err(End::Closed("retained_never_acknowledged"));
         }
@@ -81,6 +81,7 @@ impl<S> Connection<S> {
     }
 
     pub(super) fn unsubscribe(&mut self, filters: Vec<String>) {
+        self.seat.subscribes(self.session.subscriptions());
         if let Some(outbox) = &self.outbox {
             filters.iter().for_each(|filter| outbox.unsubscribe(filter));
         }
@@ -127,22 +128,35 @@ impl<S> Connection<S> {
                 },
             };
             if let Some(kept) = self.backlog.messages.pop_front() {
-                self.write_copy(kept.topic.as_bytes(), &kept.payload, flags);
+                if !self.emit(kept.topic.as_bytes(), &kept.payload, flags) {
+                    self.acknowledged(flags.pkid);
+                }
             }
         }
         if !self.session.can_deliver() || !self.may_deliver() {
             return;
         }
         let Some(outbox) = &self.outbox else { return };
-        let (session, counters) = (&mut self.session, &self.house.counters);
-        let before = counters.broker_deliveries.get();
+        let (who, session, house) = (self.session.who().clone(), &mut self.session, &self.house);
+        let (mut withheld, mut sent) = (Vec::new(), false);
         outbox.drain(|Outgoing { item, pkid, dup }| {
             let flags = Flags { pkid, dup, retain: item.retain };
-            emit_publish(&mut session.out, item.topic.as_bytes(), &item.payload, flags);
-            counters.broker_deliveries.increment();
+            match visible(house, &who, item.topic.as_bytes(), &item.payload) {
+                Some(payload) => {
+                    emit_publish(&mut session.out, item.topic.as_bytes(), &payload, flags);
+                    house.counters.broker_deliveries.increment();
+                    self.seat.sent();
+                }
+                None => {
+                    house.counters.broker_withheld.increment();
+                    withheld.push(pkid);
+                }
+            }
+            sent = true;
             session.can_deliver()
         });
-        if self.keeps() && self.house.counters.broker_deliveries.get() > before {
+        withheld.into_iter().for_each(|pkid| self.acknowledged(pkid));
+        if self.keeps() && sent {
             self.house.state.changed();
         }
     }
@@ -162,7 +176,7 @@ impl<S> Connection<S> {
     pub(super) fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
         let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
         while let Some(copy) = next {
-            self.write_copy(&copy.topic, &copy.payload, Flags::default());
+            self.emit(&copy.topic, &copy.payload, Flags::default());
             let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
             next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
         }
@@ -179,11 +193,6 @@ impl<S> Connection<S> {
             outbox.leave(self.house.clock.now_ms());
             self.house.state.changed();
         }
-    }
-
-    fn write_copy(&mut self, topic: &[u8], payload: &[u8], flags: Flags) {
-        emit_publish(&mut self.session.out, topic, payload, flags);
-        self.house.counters.broker_deliveries.increment();
     }
 
     fn keeps(&self) -> bool {

@@ -3,13 +3,25 @@
 use super::super::events::{End, Waiting};
 use super::super::session::Publication;
 use super::Connection;
+use crate::broker::access::Lane;
+use crate::broker::board::Sort;
 use crate::broker::house::Copy;
 use crate::message::queue::TrySendError;
-use crate::message::{Message, Place};
+use crate::message::{Message, Outcome, Place};
 
 impl<S> Connection<S> {
     pub(super) fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
-        let Publication { topic, payload, qos, retain, mut receipt } = publication;
+        if let Some(reason) = self.learn_key(&publication) {
+            let Publication { topic, receipt, .. } = publication;
+            receipt.complete(Outcome::Refused);
+            return self.forbidden(reason, &topic);
+        }
+        if let Some(reason) = self.too_much(&publication) {
+            self.refused(Sort::Publish, reason, &publication.topic);
+            publication.receipt.complete(Outcome::Refused);
+            return Ok(());
+        }
+        let Publication { topic, payload, qos, retain, mut receipt, permit } = publication;
         let from = &self.called.0;
         let copy = Copy { topic: &topic, payload: &payload, qos, retain, from };
         if self.house.copy(&copy) {
@@ -19,6 +31,11 @@ impl<S> Connection<S> {
             self.house.state.changed_for(half);
         }
         self.speaker.published(&topic, &payload);
+        if permit.lane == Lane::Subscribers {
+            self.house.counters.broker_passed.increment();
+            receipt.complete(Outcome::Stored);
+            return Ok(());
+        }
         self.send(Message {
             topic,
             payload,
