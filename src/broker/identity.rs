@@ -61,6 +61,11 @@ impl Who {
         Self { identity, role: None, key: None, from }
     }
 
+    /// Whether what it publishes is a gateway's own word; an admin speaks about gateways.
+    pub(super) fn is_gateway(&self) -> bool {
+        matches!(self.role, None | Some(Role::Publisher))
+    }
+
     /// As the store keeps it.
     pub(super) fn origin(&self) -> Origin {
         let kind = match self.identity {

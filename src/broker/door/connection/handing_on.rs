@@ -30,7 +30,9 @@ impl<S> Connection<S> {
             (receipt, half) = receipt.halves();
             self.house.state.changed_for(half);
         }
-        self.speaker.published(&topic, &payload);
+        if self.session.who().is_gateway() {
+            self.speaker.published(&topic, &payload);
+        }
         if permit.lane == Lane::Subscribers {
             self.house.counters.broker_passed.increment();
             receipt.complete(Outcome::Stored);
