@@ -6,18 +6,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::error::Error;
 use super::file;
 use super::judge::Judge;
+use super::logins::{self, Logins};
 use super::tree::{At, Dialect};
 
 /// MQTT's registered port, on every address.
 const DEFAULT_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 1883);
 
 /// Our own broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Broker {
     /// Off: no listener at all.
     pub enabled: bool,
     /// Where it listens; empty where it is off.
     pub listeners: Vec<Listener>,
+    /// Who is known by name.
+    pub logins: Logins,
 }
 
 /// One listener of our own broker.
@@ -70,6 +73,12 @@ impl Access {
     }
 }
 
+impl Broker {
+    fn has_accounts(&self) -> bool {
+        !self.logins.accounts.accounts.is_empty()
+    }
+}
+
 /// The word of the config file.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +107,8 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(Broker, Vec<SocketAddr>), 
     let enabled = section.and_then(|section| section.enabled).unwrap_or(by_itself);
     let written = section.and_then(|section| section.listeners.as_deref()).unwrap_or_default();
 
-    let mut broker = Broker { enabled, listeners: Vec::new() };
+    let logins = logins::judge(judge, enabled)?;
+    let mut broker = Broker { enabled, listeners: Vec::new(), logins };
     let mut binds: Vec<SocketAddr> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {
@@ -113,8 +123,8 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(Broker, Vec<SocketAddr>), 
         if transport != "tcp" && enabled {
             let note = format!("{at}: {transport} is not built yet, nothing listens on {bind}");
             judge.notes.push(note);
-        } else if listener.access == Access::Accounts && enabled {
-            let note = format!("{at}: there are no accounts yet, {bind} refuses everyone");
+        } else if listener.access == Access::Accounts && enabled && !broker.has_accounts() {
+            let note = format!("{at}: there are no accounts, {bind} takes logins by token alone");
             judge.notes.push(note);
         }
         if transport == "tcp" {

@@ -57,7 +57,6 @@ fn lists(judge: &mut Judge<'_>) {
     let broker = file.broker.as_ref();
     let topics = broker.is_some_and(|broker| some(&broker.allow_topics));
     let strict = broker.is_some_and(|broker| on(broker.strict));
-    let bind = broker.is_some_and(|broker| on(broker.bind_first_key));
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
     let asked = [
@@ -66,7 +65,6 @@ fn lists(judge: &mut Judge<'_>) {
         ("trustedProxies", some(&file.trusted_proxies), "no proxy is trusted"),
         ("broker.allowTopics", topics, "only meshcore/ is served"),
         ("broker.strict", strict, "a forbidden publish is counted and ignored"),
-        ("broker.bindFirstKey", bind, "there are no accounts"),
     ];
     note(judge, &asked);
 }

@@ -189,7 +189,7 @@ fn a_broker_that_is_off_listens_nowhere_and_its_port_may_be_somebody_elses() {
         "[broker]\nenabled = false\n[[broker.listeners]]\n[[mqttSources]]\nbroker = 'localhost'",
     )
     .unwrap();
-    assert_eq!(config.broker, Broker { enabled: false, listeners: vec![] });
+    assert!(!config.broker.enabled && config.broker.listeners.is_empty());
     assert_eq!(config.sources.len(), 1);
 }
 
@@ -213,7 +213,7 @@ fn listeners_are_as_they_are_written() {
     );
     assert_eq!(
         config.notes.first().map(String::as_str),
-        Some("broker.listeners[2]: there are no accounts yet, [::1]:1884 refuses everyone")
+        Some("broker.listeners[2]: there are no accounts, [::1]:1884 takes logins by token alone")
     );
 }
 

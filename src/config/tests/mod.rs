@@ -60,6 +60,8 @@ fn line(result: Result<Config, Error>) -> String {
 fn plain(mut config: Config, dir: &Path) -> Config {
     config.origin = Origin::Defaults;
     config.db_path = config.db_path.strip_prefix(dir).unwrap().to_owned();
+    let accounts = &mut config.broker.logins.accounts.path;
+    *accounts = accounts.strip_prefix(dir).unwrap().to_owned();
     config.notes.clear();
     config
 }
@@ -98,7 +100,8 @@ fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     let config = toml("").unwrap();
     let bind = "0.0.0.0:1883".parse().unwrap();
     let listener = Listener { transport: Transport::Tcp, bind, access: Access::Lan };
-    assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener] });
+    let logins = config.broker.logins.clone();
+    assert_eq!(config.broker, Broker { enabled: true, listeners: vec![listener], logins });
     assert!(config.db_path.ends_with("data/meshcore.db"));
     assert_eq!(config.content_hash, ContentHash::Firmware);
     assert_eq!(config.ingest, Ingest { messages: 50_000, bytes: 16 << 20 });
