@@ -208,6 +208,8 @@ impl Hub {
                 inlet: inlet.clone(),
                 clock: clock.clone(),
                 counters: Arc::clone(&counters),
+                // Until the clock is watched it is believed.
+                clock_trusted: Arc::new(|| true),
                 shutdown: shutdown.child_token(),
             },
         )

@@ -14,6 +14,7 @@ use super::access;
 use super::identity::Identity;
 use super::login::Will;
 use super::neighbourhood::Surroundings;
+use super::register::Register;
 use super::retained::{Retained, Shelf};
 use super::router::Router;
 use super::sessions::Sessions;
@@ -26,6 +27,7 @@ pub(super) struct House {
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
     pub(super) router: Router,
+    pub(super) register: Arc<Register>,
     pub(super) sessions: Sessions,
     pub(super) surroundings: Surroundings,
     /// Fires when nothing more is to be accepted or read.
@@ -75,12 +77,14 @@ impl House {
         clock: Clock,
         counters: Arc<Counters>,
         router: Router,
+        register: Arc<Register>,
         (quiet, closing): (CancellationToken, CancellationToken),
     ) -> Self {
         Self {
             clock,
             counters,
             router,
+            register,
             sessions: Sessions::default(),
             surroundings: Surroundings::default(),
             quiet,

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `listener` | sockets; one task a connection |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
+//! | `connect` | the CONNECT, taken apart (pure) |
+//! | `register` | accounts and tokens, live; `claims`: who speaks for which observer; `throttle`: who failed too often |
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
@@ -26,6 +28,7 @@
 
 mod access;
 mod addresses;
+mod connect;
 mod door;
 mod frame;
 mod house;
@@ -33,13 +36,16 @@ mod identity;
 mod listener;
 mod login;
 mod neighbourhood;
+mod register;
 mod retained;
 #[cfg(test)]
 mod rig;
 mod router;
 mod sessions;
+mod throttle;
 
 pub use listener::BindError;
+pub use register::ClockTrusted;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,11 +58,13 @@ use tokio_util::task::TaskTracker;
 use self::addresses::Addresses;
 use self::house::{House, Intake};
 use self::listener::{MAX_CONNECTIONS, MAX_REFUSALS, Reception};
+use self::register::{Register, Remembered};
 use self::router::Router;
 use crate::clock::Clock;
 use crate::config::{self, Access, Transport};
 use crate::counters::{Counters, Listening};
 use crate::message::Inlet;
+use crate::supervise::{say, supervise};
 
 /// What a broker is made of.
 pub struct Parts {
@@ -66,6 +74,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where everything is counted.
     pub counters: Arc<Counters>,
+    /// Whether the time can be believed, so that tokens may be judged by it.
+    pub clock_trusted: ClockTrusted,
     /// Cancelling it begins what [`Broker::quiesce`] does.
     pub shutdown: CancellationToken,
 }
@@ -92,6 +102,9 @@ pub enum StartError {
     /// The router cannot run.
     #[error("the broker cannot start: {0}")]
     Router(String),
+    /// The system gives no random numbers.
+    #[error("the broker cannot start: the system gives no random numbers: {0}")]
+    Random(String),
 }
 
 /// How long the router's tasks may take to end; they only wait for the router's own thread.
@@ -112,7 +125,7 @@ pub async fn start(config: &config::Broker, parts: Parts) -> Result<Broker, Star
         return Ok(broker);
     }
     let counters = Arc::clone(&parts.counters);
-    let reception = broker.reception(parts).await?;
+    let reception = broker.reception(config, parts).await?;
     for (listener, access, name) in bound {
         counters.listening(name.clone());
         broker.listening.push(name);
@@ -179,13 +192,38 @@ impl Broker {
     }
 
     /// Builds what all connections share.
-    async fn reception(&self, parts: Parts) -> Result<Reception, StartError> {
-        let Parts { inlet, clock, counters, .. } = parts;
+    async fn reception(
+        &self,
+        config: &config::Broker,
+        parts: Parts,
+    ) -> Result<Reception, StartError> {
+        let Parts { inlet, clock, counters, clock_trusted, .. } = parts;
         let attendants = self.attendants.clone();
         let told = (Arc::clone(&counters), clock.clone());
         let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
-        let house = House::new(clock, counters, router, (self.quiet.clone(), self.closing.clone()));
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|e| StartError::Random(e.to_string()))?;
+        let known = register::Parts {
+            clock: clock.clone(),
+            clock_trusted,
+            counters: Arc::clone(&counters),
+            secret,
+            remembered: Remembered::default(),
+            keeper: Box::new(|_| {}),
+        };
+        let register = Arc::new(Register::new(config.logins.clone(), known));
+        let panicked = say("watching the accounts", Arc::clone(&counters), clock.clone());
+        let (followed, quiet) = (Arc::clone(&register), self.quiet.clone());
+        let follow = move || register::follow(Arc::clone(&followed), quiet.clone());
+        self.attendants.spawn(supervise(self.quiet.clone(), follow, panicked));
+        let house = House::new(
+            clock,
+            counters,
+            router,
+            register,
+            (self.quiet.clone(), self.closing.clone()),
+        );
         Ok(Reception {
             house: Arc::new(house),
             intake: Intake::new(inlet, &self.intakes),

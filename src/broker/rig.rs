@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::door::{self, Visitor};
 use super::house::{House, Intake};
+use super::register;
 use super::router::Router;
 use crate::clock::Clock;
-use crate::config::Access;
+use crate::config::{Access, Logins};
 use crate::counters::Counters;
 use crate::message::Outcome;
 use crate::message::queue::{Bounds, queue};
@@ -56,7 +57,16 @@ impl Rig {
         let told = (Arc::clone(&counters), Clock::system());
         let router = Router::start(told, TaskTracker::new(), stop.clone()).await;
         let tokens = (CancellationToken::new(), CancellationToken::new());
-        let house = House::new(Clock::system(), counters, router.unwrap(), tokens);
+        let known = register::Parts {
+            clock: Clock::system(),
+            clock_trusted: Arc::new(|| true),
+            counters: Arc::clone(&counters),
+            secret: [7; 32],
+            remembered: register::Remembered::default(),
+            keeper: Box::new(|_| {}),
+        };
+        let register = Arc::new(register::Register::new(Logins::default(), known));
+        let house = House::new(Clock::system(), counters, router.unwrap(), register, tokens);
         let (inlet, mut outlet) = queue(Bounds { messages: 10_000, bytes: 16 << 20 });
         let (sender, stored) = mpsc::channel(10_000);
         tokio::spawn(async move {

@@ -285,7 +285,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    const HASH: &str = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    const HASH: &str =
+        "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
 
     fn parse(text: &str) -> Result<Accounts, String> {
         let text = text.replace("HASH", HASH);
@@ -305,7 +306,10 @@ mod tests {
         let roof = accounts.find("roof").unwrap();
         assert_eq!((roof.role, roof.key), (Role::Publisher, Some([0xAB; 32])));
         let reader = accounts.find("Home Assistant").unwrap();
-        assert_eq!((reader.role, reader.key, reader.max_connections), (Role::Reader, None, Some(2)));
+        assert_eq!(
+            (reader.role, reader.key, reader.max_connections),
+            (Role::Reader, None, Some(2))
+        );
         for name in [key.clone(), key.to_uppercase()] {
             assert_eq!(accounts.find(&name).unwrap().key, Some([0xAB; 32]));
         }
@@ -318,23 +322,47 @@ mod tests {
         let key = "ab".repeat(32);
         let good = "role = 'reader'\npassword = 'HASH'\n";
         let cases = [
-            ("[accounts.a]\nrole = 'raeder'\n", "accounts.toml:2: accounts.a.role: is not one of \
-              publisher, reader, limited, admin; use one of these, perhaps \"reader\""),
-            ("\n[accounts.a]\nrole = 'reader'\n", "accounts.toml:2: accounts.a: has no password; make \
-              one with `meshbox account passwd`"),
-            ("[accounts.a]\n", "accounts.toml:1: accounts.a: has no role; give it one, such as role = \
-              \"reader\""),
-            ("[accounts.a]\nrole = 'reader'\npassword = 'hunter2'\n", "accounts.toml:3: \
+            (
+                "[accounts.a]\nrole = 'raeder'\n",
+                "accounts.toml:2: accounts.a.role: is not one of \
+              publisher, reader, limited, admin; use one of these, perhaps \"reader\"",
+            ),
+            (
+                "\n[accounts.a]\nrole = 'reader'\n",
+                "accounts.toml:2: accounts.a: has no password; make \
+              one with `meshbox account passwd`",
+            ),
+            (
+                "[accounts.a]\n",
+                "accounts.toml:1: accounts.a: has no role; give it one, such as role = \
+              \"reader\"",
+            ),
+            (
+                "[accounts.a]\nrole = 'reader'\npassword = 'hunter2'\n",
+                "accounts.toml:3: \
               accounts.a.password: is no argon2id hash ($argon2id$v=19$…); make it with `meshbox \
-              account passwd`"),
-            ("[accounts.a]\nmaxConections = 3\n", "accounts.toml:2: accounts.a.maxConections: unknown \
-              key; did you mean maxConnections"),
-            (&format!("[accounts.a]\nmaxConnections = 0\n{good}"), "accounts.toml:2: \
-              accounts.a.maxConnections: is not 1 to 10000; use one of these"),
-            (&format!("[accounts.a]\nkey = '{key}'\n{good}"), "accounts.toml:2: accounts.a.key: goes \
-              with the role publisher; remove it, or change the role"),
-            (&format!("[accounts.v1_x]\n{good}"), "accounts.toml:1: accounts.v1_x: begins with v1_, as \
-              logins by token do; choose another name"),
+              account passwd`",
+            ),
+            (
+                "[accounts.a]\nmaxConections = 3\n",
+                "accounts.toml:2: accounts.a.maxConections: unknown \
+              key; did you mean maxConnections",
+            ),
+            (
+                &format!("[accounts.a]\nmaxConnections = 0\n{good}"),
+                "accounts.toml:2: \
+              accounts.a.maxConnections: is not 1 to 10000; use one of these",
+            ),
+            (
+                &format!("[accounts.a]\nkey = '{key}'\n{good}"),
+                "accounts.toml:2: accounts.a.key: goes \
+              with the role publisher; remove it, or change the role",
+            ),
+            (
+                &format!("[accounts.v1_x]\n{good}"),
+                "accounts.toml:1: accounts.v1_x: begins with v1_, as \
+              logins by token do; choose another name",
+            ),
             ("[accounts.a]\n[accounts.a]\n", "accounts.toml:2: not TOML: duplicate key"),
         ];
         for (text, line) in cases {

@@ -74,11 +74,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, enabled: bool) -> Result<Logins, Erro
     })
 }
 
-fn audience(
-    judge: &Judge<'_>,
-    at: &At,
-    written: Option<&[String]>,
-) -> Result<Audience, Error> {
+fn audience(judge: &Judge<'_>, at: &At, written: Option<&[String]>) -> Result<Audience, Error> {
     let mut names = judge.machine.names.clone();
     names.push("localhost".into());
     let mut any = false;

@@ -40,8 +40,10 @@ impl PasswordHash {
             || params.t_cost() > MOST_PASSES
             || params.p_cost() > MOST_LANES
         {
-            return Err("costs more than 64 MiB, 10 passes or 4 lanes to check; make it anew with \
-                        `meshbox account passwd`");
+            return Err(
+                "costs more than 64 MiB, 10 passes or 4 lanes to check; make it anew with \
+                        `meshbox account passwd`",
+            );
         }
         Ok(Self(text.to_owned()))
     }

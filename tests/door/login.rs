@@ -26,7 +26,7 @@ async fn client_ids_keepalives_and_passwords_of_every_length_come_in() {
     }
     for len in [1, 1_024, 4_096] {
         let mut connect = connect("credentials");
-        connect.set_login("v1_AB12", "p".repeat(len));
+        connect.set_login("gateway", "p".repeat(len));
         Raw::dial(house.address()).await.log_in(&connect).await;
     }
     let mut persistent = connect("persistent");
@@ -203,11 +203,13 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
         inlet,
         clock: meshbox::clock::Clock::system(),
         counters: std::sync::Arc::default(),
+        clock_trusted: std::sync::Arc::new(|| true),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
     let config = meshbox::config::Broker {
         enabled: true,
         listeners: vec![listener(&house.address().to_string(), Access::Lan)],
+        ..meshbox::config::Broker::default()
     };
     let error = meshbox::broker::start(&config, parts).await.err().unwrap().to_string();
     assert!(error.contains(&house.address().to_string()), "{error}");

@@ -69,9 +69,10 @@ pub(crate) async fn open_into(listeners: Vec<Listener>, inlet: Inlet) -> House {
         inlet,
         clock: Clock::system(),
         counters: Arc::clone(&counters),
+        clock_trusted: Arc::new(|| true),
         shutdown: shutdown.clone(),
     };
-    let config = config::Broker { enabled: true, listeners };
+    let config = config::Broker { enabled: true, listeners, ..config::Broker::default() };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
     House { broker, counters, shutdown, addresses }

@@ -49,6 +49,7 @@ pub(super) struct Connection<S> {
     retained: VecDeque<Retained>,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
+    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The next of the broker's two signals.
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -87,12 +88,14 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         )]
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let taken_over = guest.session.as_ref().map(|hold| hold.taken_over().clone());
+        let revoked = guest.seat.as_ref().map(|seat| seat.revoked().clone());
+        let speaker = (guest.admitted.who.clone(), Arc::clone(house.register.claims()));
         let now = Instant::now();
         Self {
             reader,
             writer,
             frames,
-            session: Session::new(house.next_generation(), guest.admitted.who.clone(), mailbox),
+            session: Session::new(house.next_generation(), speaker, mailbox),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),
@@ -106,6 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             retained: VecDeque::new(),
             deadlines: Deadlines::new(guest.admitted.keep_alive, now),
             timer: Box::pin(tokio::time::sleep_until(now)),
+            revoked: fires(&revoked.unwrap_or_default()),
             taken_over: fires(&taken_over.unwrap_or_default()),
             signal: fires(&house.quiet),
         }
@@ -197,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             && self.subscriber.is_some();
         tokio::select! {
             () = &mut self.taken_over => Event::TakenOver,
+            () = &mut self.revoked => Event::Revoked,
             () = &mut self.signal, if self.phase != Phase::Closing => Event::Signal,
             Some(completion) = self.inbox.recv() => Event::Completed(completion),
             event = wait(&mut self.waiting), if self.waiting.is_some() => event,
@@ -219,6 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             Event::Answered => self.answered(),
             Event::Delivery(copy) => self.deliver(copy)?,
             Event::Timer => self.timed_out()?,
+            Event::Revoked => return Err(End::Closed("account_changed")),
             Event::TakenOver => self.give_way()?,
             Event::Signal => self.signalled()?,
         }

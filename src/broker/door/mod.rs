@@ -18,16 +18,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::connection::{Connection, Remains};
 use self::events::End;
 use super::access;
+use super::connect::Connect;
 use super::frame::Frames;
 use super::house::{House, Intake};
-use super::login::{self, Admitted, Refusal, Will};
+use super::login::refusals::{silently, with};
+use super::login::{self, Admitted, Refusal, Way, Will};
+use super::register::{Recognised, Seat};
 use super::sessions::Hold;
 use crate::config::Access;
 use crate::message::{Message, Origin, Receipt};
@@ -62,6 +65,9 @@ const GONE: &str = "gone_before_connect";
 /// A client that has been let in.
 struct Guest {
     admitted: Admitted,
+    recognised: Recognised,
+    // Before the session: who waits for that finds the seat free.
+    seat: Option<Seat>,
     session: Option<Hold>,
     will_room: Option<OwnedSemaphorePermit>,
 }
@@ -81,7 +87,9 @@ where
         Ok(guest) => guest,
         Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
     };
-    guest.settle_in(&house).await;
+    if let Err(refusal) = guest.settle_in(&house).await {
+        return turn_away(reader, writer, visitor, refusal, &house).await;
+    }
     let _counted = Counted::new(&house);
     if answer(&mut writer, ConnectReturnCode::Success).await.is_err() {
         return;
@@ -139,14 +147,21 @@ async fn greet<S: AsyncRead>(
 ) -> Result<Guest, Refusal> {
     let patience = if visitor.turned_away.is_some() { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
     let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
-    let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
+    let connect = connect.map_err(|_| silently("no_connect_in_time"))??;
     if let Some(reason) = visitor.turned_away {
-        let code = Some(ConnectReturnCode::ServiceUnavailable);
-        return Err(Refusal { code, reason });
+        return Err(with(ConnectReturnCode::ServiceUnavailable, reason));
     }
     let from = access::nearness(visitor.peer, &house.surroundings.now());
-    let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
-    Ok(Guest { admitted, session: None, will_room: None })
+    login::check(&connect)?;
+    let has_accounts = house.register.has_accounts();
+    let mut way = login::way(connect.login.as_ref(), visitor.policy, from, has_accounts)?;
+    let unknown_name = match &mut way {
+        Way::Anonymous { unknown_name } => unknown_name.take(),
+        Way::Token { .. } | Way::Password { .. } => None,
+    };
+    let recognised = house.register.recognise(way, visitor.peer, from).await?;
+    let admitted = Admitted::new(connect, recognised.who.clone(), unknown_name);
+    Ok(Guest { admitted, recognised, seat: None, session: None, will_room: None })
 }
 
 async fn connect<S: AsyncRead>(
@@ -159,7 +174,7 @@ async fn connect<S: AsyncRead>(
         }
         match reader.read_buf(frames.space()).await {
             Ok(n) if n > 0 => {}
-            _ => return Err(Refusal { code: None, reason: GONE }),
+            _ => return Err(silently(GONE)),
         }
     }
 }
@@ -187,7 +202,9 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
         // Health checks and port scans do that all day.
         let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
     } else {
-        house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
+        let help = refusal.help.as_deref().map(|help| format!(": {help}")).unwrap_or_default();
+        let peer = visitor.peer;
+        house.note(refusal.reason, || format!("a connection from {peer} was refused{help}"));
     }
     if let Some(code) = refusal.code {
         if answer(&mut writer, code).await.is_ok() {
@@ -235,8 +252,8 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
 
 impl Guest {
     /// Takes the session, waiting for its last holder to leave (its will must not come after what
-    /// this one says), and finds room for the will.
-    async fn settle_in(&mut self, house: &House) {
+    /// this one says), a seat among those of its account, and finds room for the will.
+    async fn settle_in(&mut self, house: &House) -> Result<(), Refusal> {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
         }
@@ -248,12 +265,15 @@ impl Guest {
                 let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
             }
         }
+        // After its predecessor has left: who comes again does not count twice.
+        self.seat = house.register.seat(&self.recognised)?;
         if let Some(will) = &self.admitted.will {
             self.will_room = house.room_for_will(will);
             if self.will_room.is_none() {
                 self.admitted.will = None;
             }
         }
+        Ok(())
     }
 
     fn origin(&self) -> Origin {
@@ -263,11 +283,12 @@ impl Guest {
     /// Publishes the will through the same checks as any publish, waiting for room in the queue.
     async fn publish_will(&mut self, house: &House, intake: &Intake) {
         let Some(Will { topic, payload, retain, .. }) = self.admitted.will.take() else { return };
-        let who = &self.admitted.who;
+        let who = &mut self.admitted.who;
         let allowed = if topic.contains('\0') {
             Err("nul_in_topic")
         } else {
             access::may_publish(who, &topic)
+                .and_then(|()| house.register.claims().may_speak(who, &topic))
         };
         if let Err(reason) = allowed {
             house.note(reason, || format!("the will of {} was not published", self.origin().name));

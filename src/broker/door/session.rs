@@ -3,6 +3,7 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::QoS;
@@ -13,6 +14,7 @@ use super::inflight::{Ack, Inflight, MAX_HELD, emit_ack};
 use crate::broker::access;
 use crate::broker::frame::{Frame, Oversized};
 use crate::broker::identity::Who;
+use crate::broker::register::Claims;
 use crate::message::{Completion, Receipt};
 
 /// One connection's side of the protocol.
@@ -20,6 +22,7 @@ use crate::message::{Completion, Receipt};
 pub(super) struct Session {
     generation: u64,
     who: Who,
+    claims: Arc<Claims>,
     mailbox: mpsc::UnboundedSender<Completion>,
     inflight: Inflight,
     subscriptions: BTreeSet<String>,
@@ -80,12 +83,13 @@ impl Session {
     /// For a connection whose receipts go to `mailbox`.
     pub(super) fn new(
         generation: u64,
-        who: Who,
+        (who, claims): (Who, Arc<Claims>),
         mailbox: mpsc::UnboundedSender<Completion>,
     ) -> Self {
         Self {
             generation,
             who,
+            claims,
             mailbox,
             inflight: Inflight::new(generation),
             subscriptions: BTreeSet::new(),
@@ -178,7 +182,9 @@ impl Session {
         let Some(ack) = self.acknowledgement(publish.qos, publish.pkid)? else {
             return Ok(Step::Nothing);
         };
-        if let Err(reason) = access::may_publish(&self.who, &publish.topic) {
+        let allowed = access::may_publish(&self.who, &publish.topic)
+            .and_then(|()| self.claims.may_speak(&mut self.who, &publish.topic));
+        if let Err(reason) = allowed {
             ack.into_iter().for_each(|ack| self.inflight.settle(ack));
             return Ok(Step::Denied(reason));
         }

@@ -15,7 +15,7 @@ impl Rig {
     fn new() -> Self {
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let who = Who::anonymous("127.0.0.1".parse().unwrap(), Nearness::Loopback);
-        Self { session: Session::new(3, who, mailbox), inbox }
+        Self { session: Session::new(3, (who, Arc::default()), mailbox), inbox }
     }
 
     fn step(&mut self, packet: Packet) -> Step {
