@@ -3,6 +3,7 @@
 //! The broker runs alone: `rig` stands in for the pipeline, and completes receipts as each test
 //! wants.
 
+mod accounts;
 mod hostile;
 mod login;
 mod outside;

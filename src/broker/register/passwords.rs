@@ -2,7 +2,7 @@
 //! runtime, and not again for what was found right before.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,7 +15,7 @@ use crate::config::password::LONGEST_PASSWORD;
 /// Checks passwords.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
     slot: Arc<Semaphore>,
     patience: Duration,
 }
@@ -57,7 +57,7 @@ impl Passwords {
         let mac = Hmac::new(&block.into());
         let known = Known { mac, marks: HashSet::new(), order: VecDeque::new() };
         let slot = Arc::new(Semaphore::new(1));
-        Self { known: Mutex::new(known), slot, patience: PATIENCE }
+        Self { known: Arc::new(Mutex::new(known)), slot, patience: PATIENCE }
     }
 
     /// Whether these credentials were found right before; costs a microsecond.
@@ -90,25 +90,28 @@ impl Passwords {
             return Verdict::Withdrawn;
         }
         hashed();
-        let (hash, given) = (account.password.clone(), password.to_vec());
-        // The turn goes with the work: a client that leaves does not make it two at a time.
+        let (account, given) = (account.clone(), password.to_vec());
+        let known = Arc::clone(&self.known);
+        // The turn goes with the work: a client that leaves does not make it two at a time. What was
+        // found right is known before the next one has its turn.
         let work = tokio::task::spawn_blocking(move || {
-            let fits = hash.fits(&given);
+            let fits = account.password.fits(&given);
+            if fits {
+                lock(&known).add(&account, &given);
+            }
             drop(turn);
             fits
         });
-        match work.await {
-            Ok(true) => {
-                self.with_known(|known| known.add(account, password));
-                Verdict::Right
-            }
-            _ => Verdict::Wrong,
-        }
+        if work.await.unwrap_or(false) { Verdict::Right } else { Verdict::Wrong }
     }
 
     fn with_known<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
-        f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(&self.known))
     }
+}
+
+fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Known {
