@@ -252,12 +252,14 @@ async fn an_account_has_its_connections_and_no_more() {
 
 #[tokio::test]
 async fn a_changed_file_is_taken_without_a_restart_and_a_broken_one_is_not() {
-    let two = account("a", "one", "role = 'reader'") + &account("b", "two", "role = 'reader'");
+    let two = [("a", "one"), ("b", "two")];
+    let two = two.map(|(name, password)| account(name, password, "role = 'reader'")).concat();
     let place = open(&two, Access::Lan, true).await;
     let (mut a, _) = place.answer("a", "one").await;
     let (mut b, _) = place.answer("b", "two").await;
     let reloads = || place.house.counters.broker_accounts_reloads.get();
-    let new = account("a", "new", "role = 'reader'") + &account("b", "two", "role = 'reader'");
+    let new = [("a", "new"), ("b", "two")];
+    let new = new.map(|(name, password)| account(name, password, "role = 'reader'")).concat();
     std::fs::write(&place.file, new).unwrap();
     eventually_async("it is read", || (reloads() == 1).then_some(())).await;
     assert_eq!(a.closed().await, []);

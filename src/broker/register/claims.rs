@@ -270,7 +270,7 @@ mod tests {
         names: &[&str],
         bind: bool,
     ) -> (Claims, mpsc::Receiver<News>) {
-        let (teller, told) = mpsc::channel();
+        let (teller, told) = mpsc::sync_channel(20_000);
         let keeper = Box::new(move |news| teller.send(news).unwrap());
         let clock = Clock::by_hand(5);
         (Claims::new(remembered, &accounts(names), (bind, clock), keeper), told)
