@@ -211,7 +211,7 @@ impl Hub {
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
         let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters)?;
-        let timekeeper = Timekeeper::start(trust, Arc::clone(&counters), clock.clone());
+        let timekeeper = Timekeeper::start(trust.clone(), Arc::clone(&counters), clock.clone());
         let health = health(&counters, pipeline.meter.clone(), clock.clone(), timekeeper.look());
         let shutdown = CancellationToken::new();
         let broker = broker::start(
@@ -221,6 +221,10 @@ impl Hub {
                 clock: clock.clone(),
                 counters: Arc::clone(&counters),
                 state_file: Some(control::data_dir(&config.db_path).join(broker::STATE_FILE)),
+                clock_trusted: Arc::new({
+                    let trust = trust.clone();
+                    move || trust.now_ms().is_ok()
+                }),
                 shutdown: shutdown.child_token(),
             },
         )

@@ -90,6 +90,14 @@ numbers! {
     broker_accepted: Counter,
     /// Connections that were refused, with a CONNACK code or before one; the reasons tell why.
     broker_refused: Counter,
+    /// Logins by account or token that were right.
+    broker_logins: Counter,
+    /// Logins that were wrong; the reasons tell why.
+    broker_logins_failed: Counter,
+    /// Passwords that had to be hashed; those found right before are not.
+    broker_passwords_hashed: Counter,
+    /// How often the accounts were read anew because their file had changed.
+    broker_accounts_reloads: Counter,
     /// PUBLISH packets received by our broker.
     broker_publishes: Counter,
     /// Messages of other topic trees (`broker.allowTopics`), handed to subscribers and not stored.

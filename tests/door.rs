@@ -4,6 +4,7 @@
 //! wants.
 
 mod access;
+mod accounts;
 mod clients;
 mod hostile;
 mod login;

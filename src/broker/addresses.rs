@@ -64,7 +64,7 @@ impl Drop for Share {
 
 /// What counts as one address: of IPv6 the first 64 bits, since every host of such a network can take
 /// as many addresses as it likes (RFC 4291 2.5.4, RFC 8981).
-fn place(peer: IpAddr) -> IpAddr {
+pub(super) fn place(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

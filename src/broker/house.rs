@@ -20,6 +20,7 @@ use super::login::Will;
 use super::neighbourhood::Surroundings;
 use super::outbox::Outboxes;
 use super::presence::{Announcement, Presence};
+use super::register::Register;
 use super::retained::policy::{self, Keep};
 use super::retained::{Full, Retained};
 use super::router::Router;
@@ -35,6 +36,7 @@ pub(super) struct House {
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
     pub(super) router: Router,
+    pub(super) register: Arc<Register>,
     pub(super) sessions: Sessions,
     pub(super) surroundings: Surroundings,
     /// What outlives a restart: retained messages, queues, presence.
@@ -107,7 +109,7 @@ impl House {
         clock: Clock,
         counters: Arc<Counters>,
         router: Router,
-        state: State,
+        (state, register): (State, Arc<Register>),
         (quiet, closing): (CancellationToken, CancellationToken),
     ) -> Self {
         Self {
@@ -115,6 +117,7 @@ impl House {
             counters,
             router,
             state,
+            register,
             sessions: Sessions::default(),
             surroundings: Surroundings::default(),
             policy: Policy::default(),

@@ -1,17 +1,24 @@
-//! The first packet: who is it, may it come in, and with which code is it turned away. Pure.
+//! The first packet: what does it show, may it come in, and with which code is it turned away. Pure.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::IpAddr;
+pub(super) mod refusals;
+#[cfg(test)]
+mod tests;
 
-use bytes::{Buf, Bytes};
-use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet};
+use bytes::Buf;
+use rumqttc::mqttbytes::v4::ConnectReturnCode;
 
+pub(super) use self::refusals::Refusal;
+use self::refusals::{silently, with};
 use super::access::{self, Nearness};
+use super::connect::{self, Connect, Login};
 use super::frame::{CONNECT, Frames};
 use super::identity::Who;
 use super::sessions::Key;
 use crate::config::Access;
+use crate::crypto::token;
+
+pub(super) use super::connect::Will;
 
 /// A client that may come in.
 #[derive(Debug, PartialEq)]
@@ -30,26 +37,28 @@ pub(super) struct Admitted {
     pub(super) unknown_name: Option<String>,
 }
 
-/// What to publish when a client vanishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Will {
-    /// Where; not yet judged.
-    pub(super) topic: String,
-    /// What: a copy of its own, not a part of a read buffer.
-    pub(super) payload: Bytes,
-    /// Whether it is to be retained.
-    pub(super) retain: bool,
-    /// How sure the client wants to be.
-    pub(super) qos: QoS,
-}
-
-/// A client that is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// The code of the CONNACK; `None`: what came is no MQTT login, and gets no answer.
-    pub(super) code: Option<ConnectReturnCode>,
-    /// The name under which it is counted.
-    pub(super) reason: &'static str,
+/// How a client wants to come in.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Way<'a> {
+    /// Without a login, and may.
+    Anonymous {
+        /// The name that it gave although there are no accounts.
+        unknown_name: Option<String>,
+    },
+    /// As the holder of a key.
+    Token {
+        /// The key of the user name.
+        key: [u8; 32],
+        /// What it gave for a password.
+        token: &'a [u8],
+    },
+    /// As an account.
+    Password {
+        /// The user name.
+        name: &'a str,
+        /// The password.
+        password: &'a [u8],
+    },
 }
 
 /// The largest CONNECT, in bytes after the fixed header: names, a password of any token's length and
@@ -83,55 +92,74 @@ pub(super) fn read_connect(frames: &mut Frames) -> Result<Option<Connect>, Refus
     if frames.waiting().len() < head.len + head.remaining {
         return Ok(None);
     }
-    match Packet::read(&mut frames.take(head), usize::MAX) {
-        Ok(Packet::Connect(connect)) => Ok(Some(connect)),
-        _ => Err(silently("malformed_connect")),
-    }
+    let packet = frames.take(head);
+    let read = packet.get(head.len..).and_then(connect::read);
+    read.map(Some).ok_or_else(|| silently("malformed_connect"))
 }
 
-/// Judges a CONNECT that came from `peer`, `from` so far away, on a listener with this policy.
-///
-/// There are no accounts yet: a name and password from a client that could enter without them are
-/// noted and otherwise not looked at, so that gateways moved here from an open broker work at once.
+/// Judges what needs no credentials: the client id.
 ///
 /// # Errors
 /// The client has to be turned away.
-pub(super) fn judge(
-    connect: Connect,
-    peer: IpAddr,
-    from: Nearness,
-    policy: Access,
-) -> Result<Admitted, Refusal> {
-    if connect.client_id.contains('\0') {
-        return Err(with(ConnectReturnCode::BadClientId, "client_id_with_nul"));
-    }
-    if connect.client_id.len() > LONGEST_CLIENT_ID {
-        return Err(with(ConnectReturnCode::BadClientId, "client_id_too_long"));
-    }
-    if connect.client_id.is_empty() && !connect.clean_session {
+pub(super) fn check(connect: &Connect) -> Result<(), Refusal> {
+    let reason = if connect.client_id.contains('\0') {
+        "client_id_with_nul"
+    } else if connect.client_id.len() > LONGEST_CLIENT_ID {
+        "client_id_too_long"
+    } else if connect.client_id.is_empty() && !connect.clean_session {
         // MQTT-3.1.3-8: a session that is to be kept needs a name.
-        return Err(with(ConnectReturnCode::BadClientId, "persistent_without_client_id"));
+        "persistent_without_client_id"
+    } else {
+        return Ok(());
+    };
+    Err(with(ConnectReturnCode::BadClientId, reason))
+}
+
+/// How a client comes in that gave these credentials, on a listener with this policy, `from` so far
+/// away.
+///
+/// A token is always judged, a name and password once there are accounts. While there are none, who
+/// could enter without them does, so that gateways moved here from an open broker work at once.
+///
+/// # Errors
+/// It cannot come in, whatever its credentials say.
+pub(super) fn way(
+    login: Option<&Login>,
+    policy: Access,
+    from: Nearness,
+    has_accounts: bool,
+) -> Result<Way<'_>, Refusal> {
+    let anonymous = access::admit_anonymous(policy, from);
+    if let (Access::Local, Err(reason)) = (policy, anonymous) {
+        // No login opens what is closed to the network.
+        return Err(with(ConnectReturnCode::NotAuthorized, reason));
     }
-    access::admit_anonymous(policy, from)
-        .map_err(|reason| with(ConnectReturnCode::NotAuthorized, reason))?;
-    Ok(Admitted {
-        who: Who::anonymous(peer, from),
-        client_id: connect.client_id,
-        clean_session: connect.clean_session,
-        keep_alive: connect.keep_alive,
-        will: connect.last_will.map(|will| Will {
-            topic: will.topic,
-            payload: Bytes::copy_from_slice(&will.message),
-            retain: will.retain,
-            qos: will.qos,
-        }),
-        unknown_name: connect
-            .login
-            .map(|login| login.username.chars().take(SHOWN_OF_NAME).collect()),
-    })
+    match login {
+        Some(login) if token::is_announced_by(&login.name) => by_token(login),
+        Some(Login { name, password }) if has_accounts => Ok(Way::Password { name, password }),
+        _ => {
+            let code = ConnectReturnCode::NotAuthorized;
+            anonymous.map_err(|reason| refusals::uninvited(with(code, reason), login.is_some()))?;
+            let unknown_name = login.map(|login| login.name.chars().take(SHOWN_OF_NAME).collect());
+            Ok(Way::Anonymous { unknown_name })
+        }
+    }
+}
+
+fn by_token(login: &Login) -> Result<Way<'_>, Refusal> {
+    match token::key_in(&login.name) {
+        Some(key) => Ok(Way::Token { key, token: &login.password }),
+        None => Err(refusals::no_key_in_name(&login.name)),
+    }
 }
 
 impl Admitted {
+    /// A client that is let in as `who`.
+    pub(super) fn new(connect: Connect, who: Who, unknown_name: Option<String>) -> Self {
+        let Connect { client_id, clean_session, keep_alive, will, .. } = connect;
+        Self { who, client_id, clean_session, keep_alive, will, unknown_name }
+    }
+
     /// What its session is known by; `None` without a client id, which nobody can come back with.
     pub(super) fn session_key(&self) -> Option<Key> {
         (!self.client_id.is_empty()).then(|| (self.who.identity.clone(), self.client_id.clone()))
@@ -176,122 +204,5 @@ fn check_protocol(mut body: &[u8]) -> Result<(), Refusal> {
         // MQTT-3.1.2-3: the lowest flag is reserved.
         Some(flags) if flags & 1 != 0 => Err(silently("malformed_connect")),
         _ => Ok(()),
-    }
-}
-
-fn silently(reason: &'static str) -> Refusal {
-    Refusal { code: None, reason }
-}
-
-fn with(code: ConnectReturnCode, reason: &'static str) -> Refusal {
-    Refusal { code: Some(code), reason }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::identity::Identity;
-    use bytes::BytesMut;
-    use rumqttc::mqttbytes::v4::LastWill;
-
-    fn read(bytes: &[u8]) -> Result<Option<Connect>, Refusal> {
-        let mut frames = Frames::default();
-        frames.push(bytes);
-        read_connect(&mut frames)
-    }
-
-    fn bytes_of(connect: &Connect) -> BytesMut {
-        let mut out = BytesMut::new();
-        connect.write(&mut out).unwrap();
-        out
-    }
-
-    fn admit(connect: Connect) -> Result<Admitted, Refusal> {
-        judge(connect, "10.0.0.9".parse().unwrap(), Nearness::Lan, Access::Lan)
-    }
-
-    #[test]
-    fn every_cut_of_a_connect_waits_for_the_rest() {
-        let mut connect = Connect::new("gateway");
-        connect.set_login("user", "x".repeat(2000));
-        connect.last_will = Some(LastWill::new("t", "gone", QoS::AtLeastOnce, true));
-        let bytes = bytes_of(&connect);
-        for len in 0..bytes.len() {
-            assert_eq!(read(&bytes[..len]), Ok(None), "{len} bytes");
-        }
-        assert_eq!(read(&bytes), Ok(Some(connect)));
-    }
-
-    #[test]
-    fn other_protocols_are_refused_with_code_1_or_in_silence() {
-        let version = Some(ConnectReturnCode::RefusedProtocolVersion);
-        let cases: [(&[u8], _, &str); 13] = [
-            (b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0", version, "mqtt_3_1"),
-            (b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0", version, "mqtt_5"),
-            (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", version, "mqtt_version_unknown"),
-            (b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", None, "not_mqtt"),
-            (b"\x10\x20\xff\xff", None, "not_mqtt"),
-            (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", None, "malformed_connect"),
-            (b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\x09", None, "malformed_connect"),
-            (b"GET / HTTP/1.1\r\n", None, "http_without_websocket"),
-            (b"\x10\xff\xff\xff\x7f", None, "connect_too_large"),
-            (b"\x16\x03\x01\x02\0\x01", None, "tls_on_plain_listener"),
-            (b"PROXY TCP4 1.2.3.4", None, "proxy_header_not_expected"),
-            (b"\r\n\r\n\0\r\nQUIT\n", None, "proxy_header_not_expected"),
-            (b"\x50\x02\0\x01", None, "first_packet_is_no_connect"),
-        ];
-        for (bytes, code, reason) in cases {
-            assert_eq!(read(bytes), Err(Refusal { code, reason }), "{bytes:x?}");
-        }
-    }
-
-    #[test]
-    fn client_ids_of_every_length_come_in() {
-        for len in [0, 1, 23, 24, 128, 1024] {
-            let admitted = admit(Connect::new("x".repeat(len))).unwrap();
-            assert_eq!(admitted.session_key().is_some(), len > 0);
-        }
-    }
-
-    #[test]
-    fn what_a_stranger_calls_itself_does_not_fill_the_memory() {
-        let refusal = admit(Connect::new("x".repeat(1025))).unwrap_err();
-        assert_eq!(refusal.code, Some(ConnectReturnCode::BadClientId));
-        let mut connect = Connect::new("x");
-        connect.set_login("ü".repeat(10_000), "");
-        let name = admit(connect).unwrap().unknown_name.unwrap();
-        assert_eq!(name.chars().count(), 100);
-        assert!(name.capacity() < 1_000);
-    }
-
-    #[test]
-    fn an_empty_client_id_needs_a_clean_session() {
-        let mut connect = Connect::new("");
-        connect.clean_session = false;
-        let refusal = admit(connect).unwrap_err();
-        assert_eq!(refusal.code, Some(ConnectReturnCode::BadClientId));
-    }
-
-    #[test]
-    fn credentials_are_noted_and_an_unmapped_address_is_the_identity() {
-        let mut connect = Connect::new("x");
-        connect.set_login("somebody", "secret");
-        let peer = "::ffff:10.0.0.9".parse().unwrap();
-        let admitted = judge(connect, peer, Nearness::Lan, Access::Lan).unwrap();
-        assert_eq!(admitted.unknown_name.as_deref(), Some("somebody"));
-        assert_eq!(admitted.who.identity, Identity::Anonymous("10.0.0.9".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_closed_policy_says_not_authorised_with_or_without_credentials() {
-        for with_login in [false, true] {
-            let mut connect = Connect::new("x");
-            if with_login {
-                connect.set_login("somebody", "secret");
-            }
-            let peer = "127.0.0.1".parse().unwrap();
-            let refusal = judge(connect, peer, Nearness::Loopback, Access::Accounts).unwrap_err();
-            assert_eq!(refusal.code, Some(ConnectReturnCode::NotAuthorized));
-        }
     }
 }

@@ -6,6 +6,8 @@
 //! | `listener` | one task a connection, and how many of them |
 //! | `arrival` | from the socket to MQTT: `proxy` (PROXY protocol), `tls`, `websocket`, and `forwarded`: whose connection it is |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
+//! | `connect` | the CONNECT, taken apart (pure) |
+//! | `register` | accounts and tokens, live; `claims`: who speaks for which observer; `throttle`: who failed too often |
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
@@ -35,6 +37,7 @@ mod access;
 mod addresses;
 mod arrival;
 pub mod board;
+mod connect;
 mod door;
 mod forwarded;
 mod frame;
@@ -47,6 +50,7 @@ mod neighbourhood;
 mod outbox;
 pub mod presence;
 mod proxy;
+mod register;
 mod retained;
 #[cfg(test)]
 mod rig;
@@ -54,10 +58,12 @@ mod router;
 mod sessions;
 mod socket;
 mod state;
+mod throttle;
 mod tls;
 mod websocket;
 
 pub use outbox::QueueState;
+pub use register::ClockTrusted;
 pub use socket::BindError;
 pub use state::FILE as STATE_FILE;
 pub use tls::{Certificate, CertificateError};
@@ -71,7 +77,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use self::access::Unclaimed;
 use self::addresses::Addresses;
 use self::arrival::Site;
 use self::board::Board;
@@ -79,6 +84,7 @@ use self::house::{House, Intake};
 use self::listener::{MAX_REFUSALS, Reception};
 use self::outbox::Outboxes;
 use self::presence::Presence;
+use self::register::{News, Register, Remembered};
 use self::router::Router;
 use self::state::{Keepsakes, State};
 use self::tls::Shown;
@@ -86,6 +92,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::counters::{Counters, Listening};
 use crate::message::Inlet;
+use crate::supervise::{say, supervise};
 
 /// What a broker is made of.
 pub struct Parts {
@@ -98,6 +105,8 @@ pub struct Parts {
     /// What must outlive a restart and is no packet ([`STATE_FILE`] beside the database); without a
     /// path it is in memory only.
     pub state_file: Option<PathBuf>,
+    /// Whether the time can be believed, so that tokens may be judged by it.
+    pub clock_trusted: ClockTrusted,
     /// Cancelling it begins what [`Broker::quiesce`] does.
     pub shutdown: CancellationToken,
 }
@@ -133,6 +142,9 @@ pub enum StartError {
     /// The router cannot run.
     #[error("the broker cannot start: {0}")]
     Router(String),
+    /// The system gives no random numbers.
+    #[error("the broker cannot start: the system gives no random numbers: {0}")]
+    Random(String),
 }
 
 /// How long the router's tasks may take to end; they only wait for the router's own thread.
@@ -233,15 +245,31 @@ impl Broker {
         config: &config::Broker,
         parts: Parts,
     ) -> Result<Reception, StartError> {
-        let Parts { inlet, clock, counters, state_file, .. } = parts;
+        let Parts { inlet, clock, counters, state_file, clock_trusted, .. } = parts;
         let state = self.remember(config, state_file, (&counters, &clock)).await?;
         let attendants = self.attendants.clone();
         let told = (Arc::clone(&counters), clock.clone());
         let router = Router::start(told, attendants, self.router.clone());
         let router = router.await.map_err(|e| StartError::Router(e.to_string()))?;
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|e| StartError::Random(e.to_string()))?;
+        let known = register::Parts {
+            clock: clock.clone(),
+            clock_trusted,
+            counters: Arc::clone(&counters),
+            secret,
+            remembered: Remembered { claims: state.claims(), bindings: state.bindings() },
+            keeper: keeper(state.clone()),
+        };
+        let register = Arc::new(Register::new(config.logins.clone(), known));
+        let panicked = say("watching the accounts", Arc::clone(&counters), clock.clone());
+        let (followed, quiet) = (Arc::clone(&register), self.quiet.clone());
+        let follow = move || register::follow(Arc::clone(&followed), quiet.clone());
+        self.attendants.spawn(supervise(self.quiet.clone(), follow, panicked));
         let signals = (self.quiet.clone(), self.closing.clone());
-        let house = House::new(clock, counters, router, state, signals)
-            .with_policy(config.policy.clone(), Arc::new(Unclaimed))
+        let claims = Arc::clone(register.claims());
+        let house = House::new(clock, counters, router, (state, register), signals)
+            .with_policy(config.policy.clone(), claims)
             .with_board(self.board.clone());
         Ok(Reception {
             house: Arc::new(house),
@@ -323,4 +351,21 @@ impl Broker {
         }
         in_time
     }
+}
+
+/// Keeps what is new about claims in the state file.
+fn keeper(state: State) -> register::Keeper {
+    Box::new(move |news| {
+        let kept = match news {
+            News::Claimed(claim) => state.claim(claim),
+            News::Bound(binding) => state.bind(binding),
+            News::Forgotten(account) => {
+                state.forget(&account);
+                Ok(())
+            }
+        };
+        if let Err(error) = kept {
+            tracing::warn!("a claim is not remembered over a restart: {error}");
+        }
+    })
 }

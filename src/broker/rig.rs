@@ -18,10 +18,11 @@ use super::door::{self, Visitor};
 use super::house::{House, Intake};
 use super::identity::Who;
 use super::outbox::Outboxes;
+use super::register;
 use super::router::Router;
 use super::state::{Keepsakes, State};
 use crate::clock::Clock;
-use crate::config::{Access, Policy, Transport};
+use crate::config::{Access, Logins, Policy, Transport};
 use crate::counters::Counters;
 use crate::message::Outcome;
 use crate::message::queue::{Bounds, queue};
@@ -65,10 +66,20 @@ impl Rig {
         let told = (Arc::clone(&counters), Clock::system());
         let router = Router::start(told, TaskTracker::new(), stop.clone()).await;
         let tokens = (CancellationToken::new(), CancellationToken::new());
+        let known = register::Parts {
+            clock: Clock::system(),
+            clock_trusted: Arc::new(|| true),
+            counters: Arc::clone(&counters),
+            secret: [7; 32],
+            remembered: register::Remembered::default(),
+            keeper: Box::new(|_| {}),
+        };
+        let register = Arc::new(register::Register::new(Logins::default(), known));
         let outboxes = Outboxes::new(crate::config::Sessions::default());
         let told = (Arc::clone(&counters), Clock::system());
         let memory = State::start(None, Keepsakes::new(outboxes), told);
-        let house = House::new(Clock::system(), counters, router.unwrap(), memory.state(), tokens)
+        let kept = (memory.state(), register);
+        let house = House::new(Clock::system(), counters, router.unwrap(), kept, tokens)
             .with_policy(policy, claims);
         let (inlet, mut outlet) = queue(Bounds { messages: 10_000, bytes: 16 << 20 });
         let (sender, stored) = mpsc::channel(10_000);

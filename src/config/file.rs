@@ -175,6 +175,12 @@ pub(super) struct Broker {
     pub strict: Option<bool>,
     /// Whether a shared account learns its key at first use.
     pub bind_first_key: Option<bool>,
+    /// The file of accounts, relative to the config file.
+    pub accounts_file: Option<String>,
+    /// Further names of this hub that a token may be for.
+    pub audience: Option<Vec<String>>,
+    /// How far a gateway's clock may be off, in seconds.
+    pub token_skew_sec: Option<i64>,
     /// Connections at the same time.
     pub max_connections: Option<i64>,
     /// The same from one address.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::error::Error;
 use super::file;
 use super::judge::Judge;
+use super::logins::{self, Logins};
 use super::network::Network;
 use super::policy::{self, Policy};
 use super::sessions::Sessions;
@@ -43,6 +44,8 @@ pub struct Broker {
     pub sessions: Sessions,
     /// What its clients may do, and how much.
     pub policy: Policy,
+    /// Who is known by name.
+    pub logins: Logins,
 }
 
 impl Broker {
@@ -56,6 +59,7 @@ impl Broker {
             trusted_proxies: Vec::new(),
             sessions: Sessions::default(),
             policy: Policy::default(),
+            logins: Logins::default(),
         }
     }
 }
@@ -168,6 +172,12 @@ impl Access {
     }
 }
 
+impl Broker {
+    fn has_accounts(&self) -> bool {
+        !self.logins.accounts.accounts.is_empty()
+    }
+}
+
 /// The word of the config file.
 impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -188,6 +198,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
 
     let sessions = super::sessions::judge(judge)?;
     let policy = policy::judge(judge)?;
+    let logins = logins::judge(judge, enabled)?;
     let mut listeners: Vec<Listener> = Vec::new();
     let at = At::key("broker").then("listeners");
     for (index, written) in written.iter().enumerate() {
@@ -213,6 +224,7 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Broker, Error> {
     broker.trusted_proxies = trusted_proxies(judge)?;
     broker.sessions = sessions;
     broker.policy = policy;
+    broker.logins = logins;
     if enabled {
         super::risks::judge(judge, &broker)?;
     } else {

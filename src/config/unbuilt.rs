@@ -47,13 +47,11 @@ fn settings(judge: &mut Judge<'_>) {
 /// Who is let in, taken or shown.
 fn lists(judge: &mut Judge<'_>) {
     let file = &judge.written.file;
-    let bind = file.broker.as_ref().is_some_and(|broker| on(broker.bind_first_key));
     // CoreScope's server alone reads these two; beside it they are its business.
     let hides = judge.written.dialect == Dialect::Toml;
     let asked = [
         ("nodeBlacklist", hides && some(&file.node_blacklist), "there is no page to hide nodes on"),
         ("hiddenNamePrefixes", hides && some(&file.hidden_name_prefixes), "nothing is hidden"),
-        ("broker.bindFirstKey", bind, "there are no accounts"),
     ];
     note(judge, &asked);
 }

@@ -26,7 +26,7 @@ async fn client_ids_keepalives_and_passwords_of_every_length_come_in() {
     }
     for len in [1, 1_024, 4_096] {
         let mut connect = connect("credentials");
-        connect.set_login("v1_AB12", "p".repeat(len));
+        connect.set_login("gateway", "p".repeat(len));
         Raw::dial(house.address()).await.log_in(&connect).await;
     }
     let mut persistent = connect("persistent");
@@ -204,6 +204,7 @@ async fn a_port_that_is_taken_is_one_line_that_says_what_to_do() {
         clock: meshbox::clock::Clock::system(),
         counters: std::sync::Arc::default(),
         state_file: None,
+        clock_trusted: std::sync::Arc::new(|| true),
         shutdown: tokio_util::sync::CancellationToken::new(),
     };
     let taken = listener(&house.address().to_string(), Access::Lan);

@@ -74,6 +74,7 @@ pub(crate) async fn open_as(config: config::Broker, inlet: Inlet) -> House {
         clock: Clock::system(),
         counters: Arc::clone(&counters),
         state_file: None,
+        clock_trusted: Arc::new(|| true),
         shutdown: shutdown.clone(),
     };
     let broker = broker::start(&config, parts).await.unwrap();

@@ -248,6 +248,7 @@ async fn a_certificate_that_cannot_be_used_keeps_the_broker_from_starting_in_one
     let parts = meshbox::broker::Parts {
         inlet,
         state_file: None,
+        clock_trusted: Arc::new(|| true),
         clock: meshbox::clock::Clock::system(),
         counters: Arc::default(),
         shutdown: tokio_util::sync::CancellationToken::new(),

@@ -64,6 +64,7 @@ pub(super) struct Connection<S> {
     speaker: Speaker,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
+    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
     taken_over: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The next of the broker's two signals.
     signal: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -105,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         )]
         let (mailbox, inbox) = mpsc::unbounded_channel();
         let taken_over = guest.session.as_ref().map(|hold| hold.taken_over().clone());
+        let revoked = guest.account_seat.as_ref().map(|seat| seat.revoked().clone());
         let now = Instant::now();
         let outbox = guest.outbox.take();
         let called = (guest.admitted.who.identity.clone(), guest.admitted.client_id.clone());
@@ -137,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             speaker,
             deadlines: Deadlines::new(guest.admitted.keep_alive, now),
             timer: Box::pin(tokio::time::sleep_until(now)),
+            revoked: fires(&revoked.unwrap_or_default()),
             taken_over: fires(&taken_over.unwrap_or_default()),
             signal: fires(&house.quiet),
         };
@@ -229,6 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         let owes = self.owes();
         tokio::select! {
             () = &mut self.taken_over => Event::TakenOver,
+            () = &mut self.revoked => Event::Revoked,
             () = &mut self.signal, if self.phase != Phase::Closing => Event::Signal,
             Some(completion) = self.inbox.recv() => Event::Completed(completion),
             event = wait(&mut self.waiting), if self.waiting.is_some() => event,
@@ -256,6 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             // The work is done before the next event.
             Event::Rung => {}
             Event::Timer => self.timed_out()?,
+            Event::Revoked => return Err(End::Closed("account_changed")),
             Event::TakenOver => self.give_way()?,
             Event::Signal => self.signalled()?,
         }

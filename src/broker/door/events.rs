@@ -38,6 +38,8 @@ pub(super) enum Event {
     Timer,
     /// Another connection has the session now.
     TakenOver,
+    /// The account is gone or has changed.
+    Revoked,
     /// The broker goes on to the next step of its shutdown.
     Signal,
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -28,11 +28,14 @@ use self::events::End;
 use self::speaker::Speaker;
 use super::access::{self, Denied, Lane, Nearness};
 use super::board::{Entry, Refused, Seat, Sort, Whom};
+use super::connect::Connect;
 use super::frame::Frames;
 use super::house::{Copy, House, Intake};
 use super::identity::Identity;
-use super::login::{self, Admitted, Refusal, Will};
+use super::login::refusals::{silently, with};
+use super::login::{self, Admitted, Refusal, Way, Will};
 use super::outbox::Outbox;
+use super::register::{self, Recognised};
 use super::sessions::Hold;
 use crate::config::{Access, Transport};
 use crate::message::{Message, Origin, Receipt};
@@ -78,6 +81,9 @@ struct Guest {
     admitted: Admitted,
     /// Its connection's number.
     generation: u64,
+    recognised: Recognised,
+    // Before the session: who waits for that finds the seat free.
+    account_seat: Option<register::Seat>,
     session: Option<Hold>,
     /// A session that is kept, and whether it was there.
     outbox: Option<Outbox>,
@@ -111,7 +117,9 @@ where
         }
     };
     let mut speaker = Speaker::new(&house, guest.generation);
-    guest.settle_in(&house, &mut speaker).await;
+    if let Err(refusal) = guest.settle_in(&house, &mut speaker).await {
+        return turn_away(reader, writer, (&visitor, &caller), refusal, &house).await;
+    }
     let seat = Arc::new(house.board.enter(guest.generation, guest.entry(&visitor, &house)));
     let _counted = Counted::new(&house);
     if answer(&mut writer, ConnectReturnCode::Success, guest.present).await.is_err() {
@@ -173,26 +181,43 @@ async fn greet<S: AsyncRead>(
 ) -> Result<Guest, Refusal> {
     let patience = if visitor.turned_away.is_some() { TURNED_AWAY_WITHIN } else { CONNECT_WITHIN };
     let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
-    let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
+    let connect = connect.map_err(|_| silently("no_connect_in_time"))??;
     caller.client_id.clone_from(&connect.client_id);
-    caller.name = connect.login.as_ref().map(|login| login.username.clone());
+    caller.name = connect.login.as_ref().map(|login| login.name.clone());
     if let Some(reason) = visitor.turned_away {
-        let code = Some(ConnectReturnCode::ServiceUnavailable);
-        return Err(Refusal { code, reason });
+        return Err(with(ConnectReturnCode::ServiceUnavailable, reason));
     }
     let from = match visitor.outside {
         true => Nearness::Outside,
         false => access::nearness(visitor.peer, &house.surroundings.now()),
     };
-    let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
+    login::check(&connect)?;
+    let has_accounts = house.register.has_accounts();
+    let mut way = login::way(connect.login.as_ref(), visitor.policy, from, has_accounts)?;
+    let unknown_name = match &mut way {
+        Way::Anonymous { unknown_name } => unknown_name.take(),
+        Way::Token { .. } | Way::Password { .. } => None,
+    };
+    let recognised = house.register.recognise(way, visitor.peer, from).await?;
+    let admitted = Admitted::new(connect, recognised.who.clone(), unknown_name);
     #[cfg(test)]
     let admitted = match &visitor.posing_as {
         Some(who) => Admitted { who: who.clone(), ..admitted },
         None => admitted,
     };
     let generation = house.next_generation();
-    let (session, outbox, will_room) = (None, None, None);
-    Ok(Guest { admitted, generation, session, outbox, present: false, will_room })
+    let (account_seat, session, outbox, will_room) = (None, None, None, None);
+    let present = false;
+    Ok(Guest {
+        admitted,
+        recognised,
+        account_seat,
+        generation,
+        session,
+        outbox,
+        present,
+        will_room,
+    })
 }
 
 async fn connect<S: AsyncRead>(
@@ -205,7 +230,7 @@ async fn connect<S: AsyncRead>(
         }
         match reader.read_buf(&mut frames.space()).await {
             Ok(n) if n > 0 => {}
-            _ => return Err(Refusal { code: None, reason: GONE }),
+            _ => return Err(silently(GONE)),
         }
     }
 }
@@ -249,7 +274,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
                 listener: &visitor.listener,
             },
             name: caller.name.as_deref(),
-            about: "",
+            about: refusal.help.as_deref().unwrap_or_default(),
             subject: None,
         });
     }
@@ -299,8 +324,8 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
 
 impl Guest {
     /// Takes the session, waiting for its last holder to leave (its will must not come after what
-    /// this one says), and finds room for the will.
-    async fn settle_in(&mut self, house: &House, speaker: &mut Speaker) {
+    /// this one says), a seat among those of its account, and finds room for the will.
+    async fn settle_in(&mut self, house: &House, speaker: &mut Speaker) -> Result<(), Refusal> {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
         }
@@ -325,7 +350,10 @@ impl Guest {
                 let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
             }
         }
+        // After its predecessor has left: who comes again does not count twice.
+        self.account_seat = house.register.seat(&self.recognised)?;
         self.find_session(house);
+        Ok(())
     }
 
     /// Takes up the session that was kept, or ends it, as the client wants it (MQTT-3.1.2-4,

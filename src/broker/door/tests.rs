@@ -240,3 +240,38 @@ async fn any_bytes_end_at_worst_the_connection_that_sent_them() {
     let connections = || rig.house.counters.broker_connections.get();
     eventually("everyone has left", || connections() == 0).await;
 }
+
+#[tokio::test]
+async fn row_16_ten_failed_logins_a_minute_and_an_address_waits_for_all_but_what_is_right() {
+    use crate::crypto::token::{Claims, SigningKey, mint, username};
+    let rig = Rig::new().await;
+    let mut private = [8; 64];
+    private[31] = 0x48;
+    let key = SigningKey::from_expanded(&private);
+    let claims = Claims {
+        issued_at_s: rig.house.clock.now_ms() / 1_000,
+        audience: vec!["127.0.0.1".into()],
+        ..Claims::default()
+    };
+    let (name, token) = (username(key.public_key()), mint(&key, &claims));
+    let answer = async |from: &str, password: &str| {
+        let mut client = rig.dial(visitor(from, Access::Lan));
+        let mut connect = Connect::new("x");
+        connect.set_login(&name, password);
+        client.send(&Packet::Connect(connect)).await;
+        let Some(Packet::ConnAck(ack)) = client.packet().await else { panic!("no CONNACK") };
+        ack.code
+    };
+    for _ in 0..10 {
+        assert_eq!(answer("10.0.0.9", "x").await, ConnectReturnCode::BadUserNamePassword);
+    }
+    for _ in 0..3 {
+        assert_eq!(answer("10.0.0.9", "x").await, ConnectReturnCode::ServiceUnavailable);
+    }
+    assert_eq!(rig.house.counters.reasons.count("login_throttled"), 3);
+    assert_eq!(answer("10.0.0.8", "x").await, ConnectReturnCode::BadUserNamePassword);
+    assert_eq!(answer("10.0.0.9", &token).await, ConnectReturnCode::Success);
+    for _ in 0..12 {
+        assert_eq!(answer("127.0.0.1", "x").await, ConnectReturnCode::BadUserNamePassword);
+    }
+}

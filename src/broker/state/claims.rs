@@ -82,8 +82,14 @@ impl Claims {
         Ok(())
     }
 
-    /// Forgets an account's binding, when the account is gone.
-    pub(super) fn unbind(&mut self, account: &str) {
+    /// Forgets an account's binding and claims, when the account is gone.
+    pub(super) fn forget(&mut self, account: &str) {
+        let its = |claim: &Claim| matches!(&claim.identity, Identity::Account(name) if **name == *account);
+        let keys: Vec<_> = self.claims.values().filter(|c| its(c)).map(|c| c.key).collect();
+        for key in keys {
+            self.claims.remove(&key);
+            self.changed_claims.insert(key);
+        }
         if let Some(binding) = self.bindings.remove(account) {
             self.changed_bindings.insert(binding.account);
         }

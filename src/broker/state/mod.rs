@@ -141,13 +141,11 @@ impl State {
     }
 
     /// Every claim.
-    #[allow(dead_code, reason = "for logins")]
     pub(super) fn claims(&self) -> Vec<Claim> {
         self.keepsakes().claims().claims()
     }
 
     /// Every binding.
-    #[allow(dead_code, reason = "for logins")]
     pub(super) fn bindings(&self) -> Vec<Binding> {
         self.keepsakes().claims().bindings()
     }
@@ -156,7 +154,6 @@ impl State {
     ///
     /// # Errors
     /// [`TooMany`].
-    #[allow(dead_code, reason = "for logins")]
     pub(super) fn claim(&self, claim: Claim) -> Result<(), TooMany> {
         self.keepsakes().claims().claim(claim)?;
         self.changed_soon();
@@ -167,17 +164,15 @@ impl State {
     ///
     /// # Errors
     /// [`TooMany`].
-    #[allow(dead_code, reason = "for logins")]
     pub(super) fn bind(&self, binding: Binding) -> Result<(), TooMany> {
         self.keepsakes().claims().bind(binding)?;
         self.changed_soon();
         Ok(())
     }
 
-    /// Forgets the binding of an account that is gone.
-    #[allow(dead_code, reason = "for logins")]
-    pub(super) fn unbind(&self, account: &str) {
-        self.keepsakes().claims().unbind(account);
+    /// Forgets the binding and the claims of an account that is gone.
+    pub(super) fn forget(&self, account: &str) {
+        self.keepsakes().claims().forget(account);
         self.changed_soon();
     }
 

@@ -114,7 +114,7 @@ fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
     });
     assert_eq!((out.len(), &out[0].item.payload[..]), (1, &b"queued"[..]));
     outbox.acknowledge(out[0].pkid);
-    hub.state().unbind("club");
+    hub.state().forget("club");
     hub.committed();
     let path = after.path().join(FILE);
     assert_eq!((rows(&path, "queued"), rows(&path, "bindings")), (0, 0));

@@ -61,6 +61,8 @@ fn line(result: Result<Config, Error>) -> String {
 fn plain(mut config: Config, dir: &Path) -> Config {
     config.origin = Origin::Defaults;
     config.db_path = config.db_path.strip_prefix(dir).unwrap().to_owned();
+    let accounts = &mut config.broker.logins.accounts.path;
+    *accounts = accounts.strip_prefix(dir).unwrap().to_owned();
     config.notes.clear();
     config
 }
@@ -98,7 +100,9 @@ fn the_shipped_file_means_the_same_as_no_file_commented_or_not() {
 fn the_defaults_are_a_broker_for_the_lan_and_one_note() {
     let config = toml("").unwrap();
     let bind = "0.0.0.0:1883".parse().unwrap();
-    assert_eq!(config.broker, Broker::with(vec![Listener::tcp(bind, Access::Lan)]));
+    let listener = Listener::tcp(bind, Access::Lan);
+    let logins = config.broker.logins.clone();
+    assert_eq!(config.broker, Broker { logins, ..Broker::with(vec![listener]) });
     assert_eq!(config.broker.max_connections, 1_000);
     assert_eq!(config.broker.max_connections_per_address, 250);
     assert!(config.db_path.ends_with("data/meshcore.db"));

@@ -1,0 +1,133 @@
+//! Who comes in by which way, as tables.
+
+use super::*;
+use bytes::BytesMut;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{self, LastWill};
+
+fn read(bytes: &[u8]) -> Result<Option<Connect>, Refusal> {
+    let mut frames = Frames::default();
+    frames.push(bytes);
+    read_connect(&mut frames)
+}
+
+fn code(refusal: &Refusal) -> Option<ConnectReturnCode> {
+    refusal.code
+}
+
+fn named(client_id: &str, clean_session: bool) -> Connect {
+    Connect { client_id: client_id.into(), clean_session, ..Connect::default() }
+}
+
+fn login(name: &str) -> Login {
+    Login { name: name.into(), password: b"secret".to_vec() }
+}
+
+#[test]
+fn every_cut_of_a_connect_waits_for_the_rest() {
+    let mut connect = v4::Connect::new("gateway");
+    connect.set_login("user", "x".repeat(2000));
+    connect.last_will = Some(LastWill::new("t", "gone", QoS::AtLeastOnce, true));
+    let mut bytes = BytesMut::new();
+    connect.write(&mut bytes).unwrap();
+    for len in 0..bytes.len() {
+        assert_eq!(read(&bytes[..len]), Ok(None), "{len} bytes");
+    }
+    let read = read(&bytes).unwrap().unwrap();
+    assert_eq!((read.client_id.as_str(), read.login.unwrap().password.len()), ("gateway", 2000));
+}
+
+#[test]
+fn other_protocols_are_refused_with_code_1_or_in_silence() {
+    let version = Some(ConnectReturnCode::RefusedProtocolVersion);
+    let cases: [(&[u8], _, &str); 13] = [
+        (b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0", version, "mqtt_3_1"),
+        (b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0", version, "mqtt_5"),
+        (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", version, "mqtt_version_unknown"),
+        (b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", None, "not_mqtt"),
+        (b"\x10\x20\xff\xff", None, "not_mqtt"),
+        (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", None, "malformed_connect"),
+        (b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\x09", None, "malformed_connect"),
+        (b"GET / HTTP/1.1\r\n", None, "http_without_websocket"),
+        (b"\x10\xff\xff\xff\x7f", None, "connect_too_large"),
+        (b"\x16\x03\x01\x02\0\x01", None, "tls_on_plain_listener"),
+        (b"PROXY TCP4 1.2.3.4", None, "proxy_header_not_expected"),
+        (b"\r\n\r\n\0\r\nQUIT\n", None, "proxy_header_not_expected"),
+        (b"\x50\x02\0\x01", None, "first_packet_is_no_connect"),
+    ];
+    for (bytes, code, reason) in cases {
+        let refusal = read(bytes).unwrap_err();
+        assert_eq!((refusal.code, refusal.reason), (code, reason), "{bytes:x?}");
+    }
+}
+
+#[test]
+fn client_ids_of_every_length_come_in_and_an_empty_one_needs_a_clean_session() {
+    for len in [0, 1, 23, 24, 128, 1024] {
+        assert_eq!(check(&named(&"x".repeat(len), true)), Ok(()), "{len}");
+    }
+    for (id, clean) in [("x".repeat(1025).as_str(), true), ("a\0", true), ("", false)] {
+        let refusal = check(&named(id, clean)).unwrap_err();
+        assert_eq!(code(&refusal), Some(ConnectReturnCode::BadClientId));
+    }
+}
+
+#[test]
+fn who_comes_in_how() {
+    use Access::{Accounts, Anyone, Lan, Local};
+    use Nearness::{Lan as Near, Loopback, Outside};
+    let key = "AB".repeat(32);
+    let token = format!("v1_{}", key.to_lowercase());
+    // Policy, distance, credentials, whether there are accounts; the way or the refusal.
+    let cases = [
+        (Lan, Near, None, false, "anonymous"),
+        (Lan, Near, None, true, "anonymous"),
+        (Lan, Near, Some("roof"), false, "anonymous as roof"),
+        (Lan, Near, Some("roof"), true, "password"),
+        (Lan, Near, Some(token.as_str()), false, "token"),
+        (Lan, Outside, None, true, "login_needed_from_outside"),
+        (Lan, Outside, Some("roof"), false, "login_needed_from_outside"),
+        (Lan, Outside, Some("roof"), true, "password"),
+        (Lan, Outside, Some(token.as_str()), true, "token"),
+        (Lan, Loopback, Some("v1_AB12"), false, "token_user_name_without_key"),
+        (Anyone, Outside, None, true, "anonymous"),
+        (Anyone, Outside, Some("roof"), true, "password"),
+        (Local, Loopback, None, true, "anonymous"),
+        (Local, Loopback, Some("roof"), true, "password"),
+        (Local, Near, Some("roof"), true, "listener_is_local_only"),
+        (Local, Near, Some(token.as_str()), true, "listener_is_local_only"),
+        (Accounts, Loopback, None, true, "listener_wants_an_account"),
+        (Accounts, Loopback, Some("roof"), false, "listener_wants_an_account"),
+        (Accounts, Loopback, Some("roof"), true, "password"),
+        (Accounts, Outside, Some(token.as_str()), false, "token"),
+    ];
+    for (policy, from, name, has_accounts, expected) in cases {
+        let login = name.map(login);
+        let got = match way(login.as_ref(), policy, from, has_accounts) {
+            Ok(Way::Anonymous { unknown_name: None }) => "anonymous".to_owned(),
+            Ok(Way::Anonymous { unknown_name: Some(name) }) => format!("anonymous as {name}"),
+            Ok(Way::Password { password, .. }) => {
+                assert_eq!(password, b"secret");
+                "password".to_owned()
+            }
+            Ok(Way::Token { key, .. }) => {
+                assert_eq!(key, [0xAB; 32]);
+                "token".to_owned()
+            }
+            Err(refusal) => refusal.reason.to_owned(),
+        };
+        assert_eq!(got, expected, "{policy:?} {from:?} {name:?} {has_accounts}");
+    }
+}
+
+#[test]
+fn what_a_stranger_calls_itself_does_not_fill_the_memory() {
+    let login = login(&"ü".repeat(10_000));
+    let way = way(Some(&login), Access::Lan, Nearness::Lan, false).unwrap();
+    let Way::Anonymous { unknown_name: Some(name) } = way else { panic!("{way:?}") };
+    assert_eq!(name.chars().count(), 100);
+    assert!(name.capacity() < 1_000);
+    let refusal = refusals::wrong_password(&format!("a\n{}", "x".repeat(10_000)));
+    let help = refusal.help.unwrap();
+    assert!(help.len() < 300 && !help.contains('\n'), "{help}");
+}
