@@ -19,7 +19,7 @@ use crate::support::eventually_async;
 const SILENT: usize = 500;
 
 /// Both ends of every socket are in this process.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
