@@ -289,6 +289,7 @@ impl Hub {
     /// # Errors
     /// [`Unfinished`] when the database did not take everything by the deadline.
     pub async fn stop(mut self, deadline: Instant) -> Result<(), Unfinished> {
+        self.pipeline.writer.hurry();
         let before = |left| deadline.checked_sub(left).unwrap_or(deadline);
         let quiet = before(DRAIN + FAREWELL);
         let (mut left_over, _) = tokio::join!(

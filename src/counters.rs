@@ -226,6 +226,7 @@ impl Counters {
                 && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
                 && !clock.needs_you()
                 && state_file.trouble.is_none()
+                && !writer.migration.as_ref().is_some_and(|m| m.trouble.is_some())
                 && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,
@@ -350,6 +351,9 @@ pub struct MigrationState {
     pub steps_left: u64,
     /// When the first step began, in milliseconds since the Unix epoch.
     pub since_ms: i64,
+    /// What keeps the step from going on, in words; it is tried again.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// What is known of the broker's state file.

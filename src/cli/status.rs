@@ -146,7 +146,9 @@ fn migration_in_words(migration: &MigrationState, now_ms: i64) -> String {
         0 => String::new(),
         total => format!(" ({} %)", migration.done.min(total) * 100 / total),
     };
-    format!("migration  {step}{done}, {left} {steps} left; since {since}")
+    let trouble =
+        migration.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"));
+    format!("migration  {step}{done}, {left} {steps} left; since {since}{trouble}")
 }
 
 fn source_in_words(source: &SourceState, now_ms: i64) -> String {
@@ -200,11 +202,12 @@ mod tests {
             total: 3_000,
             steps_left: 4,
             since_ms: 80_000,
+            trouble: Some("no room".into()),
         };
         counters.writer(|w| w.migration = Some(migration));
         let text = in_words(&counters.snapshot(0, 90_000));
         for part in [
-            "merging duplicate observations (33 %), 4 steps left; since 10 s",
+            "merging duplicate observations (33 %), 4 steps left; since 10 s; TROUBLE: no room",
             "up 1 min 30 s: something needs you",
             "last commit 1 s ago, 1 record in 0 ms; TROUBLE: the disk is full",
             "3  tx_inserted",

@@ -10,6 +10,7 @@
 //! | the system says that it is synchronised, since the last jump | at once |
 //! | it is behind what was last stored, by a day at most | once it has caught up |
 //! | it is within a day of what was last stored or believed | after ten minutes without a jump |
+//! | it is ahead of what was last stored by up to thirty days, since the start: the hub was off | after ten minutes without a jump |
 //! | it is farther away | after a day without a jump: time enough to set it right |
 
 use super::{Clock, Mark};
@@ -31,6 +32,10 @@ const STEADY: Duration = Duration::from_secs(10 * 60);
 const STEADY_FAR: Duration = Duration::from_secs(86_400);
 
 const DAY_MS: i64 = 86_400_000;
+
+/// A hub may have been off for so long; what a clock that is wrong by less would let go of, a right one
+/// lets go of within the month.
+const OFF_MS: i64 = 30 * DAY_MS;
 
 /// Why the clock is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -158,6 +163,8 @@ struct Judge {
     newest: Option<(i64, Duration)>,
     last: Option<Reading>,
     steady_since: Duration,
+    /// It has jumped since it was believed, or since the start.
+    jumped: bool,
     /// The last synchronisation, and the last one before the last jump, which says nothing of the
     /// time after it.
     mark: Option<Mark>,
@@ -174,6 +181,7 @@ impl Judge {
     fn read(&mut self, now: Reading) -> Result<(), Doubt> {
         match self.last {
             Some(last) if jumped(last, now) => {
+                self.jumped = true;
                 self.steady_since = now.ran;
                 self.stale = last.mark;
                 // Nothing is in the file: at least there is a time before the jump.
@@ -187,6 +195,7 @@ impl Judge {
         self.last = Some(now);
         let judged = self.judge(now);
         if judged.is_ok() {
+            self.jumped = false;
             self.newest = Some((now.wall_ms, now.ran));
         }
         judged
@@ -211,7 +220,8 @@ impl Judge {
             |steady: Duration| steady.saturating_sub(now.ran.saturating_sub(self.steady_since));
         let (newest_ms, at) = self.newest.unwrap_or((now.wall_ms, now.ran));
         let ahead_ms = now.wall_ms.saturating_sub(newest_ms);
-        let too_far_ms = millis(now.ran.saturating_sub(at)).saturating_add(DAY_MS);
+        let margin_ms = if self.jumped { DAY_MS } else { OFF_MS };
+        let too_far_ms = millis(now.ran.saturating_sub(at)).saturating_add(margin_ms);
         if ahead_ms < -DAY_MS || ahead_ms > too_far_ms {
             let (days, left) = (ahead_ms / DAY_MS, left(STEADY_FAR));
             return if left.is_zero() { Ok(()) } else { Err(Doubt::Far { days, left }) };

@@ -139,7 +139,13 @@ pub fn start(
         options.trust.stored(newest_ms);
     }
     if options.retention.vacuum_on_startup {
-        vacuum(&opened.conn, &options.path);
+        if opened.plan.steps.is_empty() {
+            vacuum(&opened.conn, &options.path);
+        } else {
+            tracing::info!(
+                "vacuumOnStartup: not before the file is up to date, at a start after that"
+            );
+        }
     }
     launch(opened, options, clock, counters)
 }
@@ -199,6 +205,12 @@ impl Writer {
     /// For watchdogs: tells how long ago the writer last moved.
     pub fn pulse(&self) -> Pulse {
         Pulse::new(Arc::clone(&self.shared))
+    }
+
+    /// Nothing that can wait for the next start is begun any more, and what is under way is broken off:
+    /// room for what was received comes first.
+    pub fn hurry(&self) {
+        self.shared.stop();
     }
 
     /// Waits until everything handed in is committed, and for the checkpoint and the closing of the

@@ -317,7 +317,13 @@ impl<'c> Scribe<'c> {
         let burst = self.cap > CAP;
         self.shared.allow(LONG_STEP);
         self.checkpoints.after_commit(self.conn, burst, &self.counters);
-        self.retention.turn(&mut self.book, &self.trust, &self.counters);
+        self.retain();
+    }
+
+    /// Lets go of a slice of what is old.
+    fn retain(&mut self) {
+        let grown = !self.migration.is_done();
+        self.retention.turn(&mut self.book, &self.trust, grown, &self.counters);
     }
 
     fn idle(&mut self) {
@@ -329,9 +335,11 @@ impl<'c> Scribe<'c> {
         }
         self.shared.allow(LONG_STEP);
         if self.migrate() {
+            // An index build gives the pulse itself, and may leave much to be copied.
+            self.shared.allow(LONG_STEP);
             self.checkpoints.after_commit(self.conn, false, &self.counters);
         }
-        self.retention.turn(&mut self.book, &self.trust, &self.counters);
+        self.retain();
         self.checkpoints.idle(self.conn, self.idle_since, &self.counters);
     }
 

@@ -120,6 +120,15 @@ fn a_clock_far_from_what_was_stored_is_trusted_after_a_day() {
 }
 
 #[test]
+fn a_hub_that_was_off_for_weeks_trusts_its_clock_after_ten_minutes() {
+    let watched = Watched::after(START - 29 * DAY_MS, START);
+    assert_eq!(watched.trust.now_ms(), Err(Doubt::Unsettled { left: minutes(10) }));
+    assert_eq!(watched.run(minutes(10)), Ok(START + 600_000));
+    // A clock that jumps so far while it runs is another matter.
+    assert!(matches!(watched.jump(29 * DAY_MS), Err(Doubt::Far { days: 29, .. })));
+}
+
+#[test]
 fn a_jump_of_ten_years_is_seen_before_anything_is_done_by_it() {
     let watched = Watched::at(START);
     watched.run(minutes(10)).unwrap();

@@ -85,6 +85,9 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 /// After so long without work it looks whether there is some: an ingestor of April may have written.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
 
+/// The shortest wait after an index could not be built.
+const RARELY: Duration = Duration::from_secs(60);
+
 /// The wait after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -123,6 +126,11 @@ impl Migration {
         self.not_before.saturating_duration_since(Instant::now()).max(BREATH)
     }
 
+    /// Whether the file is as a fresh one.
+    pub(super) fn is_done(&self) -> bool {
+        self.todo.is_empty()
+    }
+
     /// Does a slice of what is to be done, if it is time to. Returns whether it did.
     pub(super) fn turn(&mut self, book: &mut Book<'_>, context: &Context<'_>) -> bool {
         let began = Instant::now();
@@ -150,7 +158,7 @@ impl Migration {
                 self.todo.push_front(Step::Merge);
                 self.walk = None;
             }
-            Err(fault) => self.failed(step, &fault, context),
+            Err(fault) => self.failed(step, &fault, began.elapsed(), context),
         }
         true
     }
@@ -208,7 +216,8 @@ impl Migration {
         let (done, total) = self.walk.as_ref().map_or((0, 0), Walk::progress);
         let since_ms = self.since.map_or(context.now_ms, |(_, ms)| ms);
         let steps_left = self.todo.len() as u64;
-        let state = MigrationState { step: step.words(), done, total, steps_left, since_ms };
+        let state =
+            MigrationState { step: step.words(), done, total, steps_left, since_ms, trouble: None };
         context.counters.writer(|w| w.migration = Some(state));
         if self.said.elapsed() >= SAY_EVERY {
             self.said = Instant::now();
@@ -243,14 +252,24 @@ impl Migration {
         match plan(conn) {
             Ok(plan) if plan.steps.is_empty() => {}
             Ok(plan) => (self.todo, self.not_before) = (plan.steps.into(), Instant::now()),
-            Err(error) => self.failed(Step::Names, &error.into(), context),
+            Err(error) => self.failed(Step::Names, &error.into(), Duration::ZERO, context),
         }
     }
 
-    fn failed(&mut self, step: Step, fault: &Fault, context: &Context<'_>) {
-        // Trouble passes; what a row makes impossible will be no different soon.
-        let trouble = matches!(fault, Fault::Trouble(_));
-        self.not_before = Instant::now() + if trouble { PAUSE } else { LOOK_EVERY };
+    fn failed(&mut self, step: Step, fault: &Fault, took: Duration, context: &Context<'_>) {
+        let pause = match fault {
+            // An index that found no room has filled the disk for so long.
+            Fault::Trouble(_) if step.is_index() => (took * 10).clamp(RARELY, LOOK_EVERY),
+            Fault::Trouble(_) => PAUSE,
+            // What a row makes impossible will be no different soon.
+            _ => LOOK_EVERY,
+        };
+        self.not_before = Instant::now() + pause;
+        context.counters.writer(|writer| {
+            if let Some(migration) = &mut writer.migration {
+                migration.trouble = Some(fault.words().to_owned());
+            }
+        });
         self.urgent = false;
         context.counters.write_errors.increment();
         if let Some(times) = context.counters.reasons.note("migration_failed", context.now_ms) {
@@ -264,5 +283,5 @@ impl Migration {
 pub(super) fn state(plan: &Plan, now_ms: i64) -> Option<MigrationState> {
     let step = plan.steps.first()?.words();
     let steps_left = plan.steps.len() as u64;
-    Some(MigrationState { step, done: 0, total: 0, steps_left, since_ms: now_ms })
+    Some(MigrationState { step, steps_left, since_ms: now_ms, ..MigrationState::default() })
 }

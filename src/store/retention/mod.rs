@@ -59,8 +59,15 @@ impl Retention {
         }
     }
 
-    /// Writes a slice, if it is time to and there is one.
-    pub(super) fn turn(&mut self, book: &mut Book<'_>, trust: &Trust, counters: &Counters) {
+    /// Writes a slice, if it is time to and there is one. A file that is being brought up to date has
+    /// `grown` beyond what it will be: its size is not looked at until then.
+    pub(super) fn turn(
+        &mut self,
+        book: &mut Book<'_>,
+        trust: &Trust,
+        grown: bool,
+        counters: &Counters,
+    ) {
         let (said_ms, trusted) = (trust.said_ms(), trust.now_ms().ok());
         self.doubted |= trusted.is_none();
         if let Some(at) = self.looked_at_ms {
@@ -71,6 +78,10 @@ impl Retention {
             (self.looked_at_ms, self.waits) = (None, false);
         }
         while let Some(chore) = CHORES.get(self.at) {
+            if *chore == Chore::Size && grown {
+                self.next(*chore);
+                continue;
+            }
             match self.slice(*chore, book, trusted) {
                 Ok(rows) => {
                     self.count(*chore, rows, counters);
@@ -203,7 +214,7 @@ mod tests {
         // A slice a turn: the round ends with the turn that finds nothing more.
         let mut turns = |now_ms| {
             clock.set(now_ms);
-            (0..3).for_each(|_| retention.turn(&mut book, &trust, &counters));
+            (0..3).for_each(|_| retention.turn(&mut book, &trust, false, &counters));
             (counters.nodes_retired.get(), counters.retention_rounds.get())
         };
         silent(&opened.conn, "a");
@@ -227,7 +238,7 @@ mod tests {
         let trust = Trust::judge(clock.clone());
         let mut retention = Retention::new(config::Retention::default());
         let mut turns = || {
-            (0..4).for_each(|_| retention.turn(&mut book, &trust, &counters));
+            (0..4).for_each(|_| retention.turn(&mut book, &trust, false, &counters));
             (counters.nodes_retired.get(), counters.retention_rounds.get())
         };
         silent(&opened.conn, "a");
@@ -242,5 +253,24 @@ mod tests {
         assert_eq!(turns(), (1, 4));
         clock.run(Duration::from_secs(600));
         assert_eq!(turns(), (2, 5));
+    }
+
+    #[test]
+    fn the_size_of_a_file_that_is_being_brought_up_to_date_is_not_judged() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open::open(&dir.path().join("meshcore.db")).unwrap();
+        let fill = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+             INSERT INTO dropped_packets (reason) SELECT hex(randomblob(1900)) FROM n";
+        opened.conn.execute_batch(fill).unwrap();
+        let mut book = book(&opened.conn);
+        let (counters, clock) = (Counters::default(), Clock::by_hand(NOW_MS));
+        let trust = Trust::given(clock.clone());
+        let keep = config::Retention { max_db_bytes: Some(1 << 20), ..Default::default() };
+        let mut retention = Retention::new(keep);
+        (0..10).for_each(|_| retention.turn(&mut book, &trust, true, &counters));
+        assert_eq!((counters.rows_pruned.get(), counters.retention_rounds.get()), (0, 1));
+        clock.set(NOW_MS + HOUR_MS);
+        (0..10).for_each(|_| retention.turn(&mut book, &trust, false, &counters));
+        assert!(counters.rows_pruned.get() > 500, "{}", counters.rows_pruned.get());
     }
 }
