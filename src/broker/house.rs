@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access;
+use super::frame::Will;
 use super::identity::Identity;
-use super::login::Will;
 use super::neighbourhood::Surroundings;
 use super::retained::{Retained, Shelf};
 use super::router::Router;
@@ -96,6 +96,11 @@ impl House {
     /// The number of a new connection.
     pub(super) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A client id that nobody else has or had: for a client of MQTT 5 without one (MQTT-3.1.3-6).
+    pub(super) fn client_id(&self) -> String {
+        format!("meshbox-{:x}-{:x}", self.clock.now_ms(), self.next_generation())
     }
 
     /// Counts a reason, and says so in the log at most once a minute.

@@ -1,4 +1,4 @@
-//! Our own MQTT broker: MQTT 3.1.1 from the first byte to the acknowledgement after the commit.
+//! Our own MQTT broker: MQTT 3.1.1 and 5 from the first byte to the acknowledgement after the commit.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -8,7 +8,8 @@
 //! | `addresses` | how many connections each address has |
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
-//! | `frame` | bytes ↔ packets |
+//! | `frame` | bytes ↔ packets, in both versions of MQTT; nobody else knows them apart |
+//! | `reason` | from the name of what went wrong to what the client is told (pure) |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic |
 //! | `router` | subscriptions and fan-out, by rumqttd's router |
 //! | `house` | what all connections share |
@@ -33,6 +34,7 @@ mod identity;
 mod listener;
 mod login;
 mod neighbourhood;
+mod reason;
 mod retained;
 #[cfg(test)]
 mod rig;

@@ -21,7 +21,7 @@ use super::Guest;
 use super::deadlines::Deadlines;
 use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait};
 use super::session::{Session, Step, Subscription};
-use crate::broker::frame::{Frame, Frames, emit_publish};
+use crate::broker::frame::{Frame, Frames, Packet};
 use crate::broker::house::{House, Intake};
 use crate::broker::retained::Retained;
 use crate::broker::router::{Delivery, Subscriber};
@@ -92,7 +92,12 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             reader,
             writer,
             frames,
-            session: Session::new(house.next_generation(), guest.admitted.who.clone(), mailbox),
+            session: Session::new(
+                house.next_generation(),
+                guest.admitted.who.clone(),
+                (guest.admitted.writer(), guest.admitted.session.expiry_s > 0),
+                mailbox,
+            ),
             inbox,
             house: Arc::clone(house),
             origin: guest.origin(),
@@ -125,8 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        if matches!(end, End::Closed(_)) {
+        if let Some(why) = end.farewell() {
             // What was stored before it went wrong is acknowledged, if the client still listens.
+            self.session.goodbye(why, end.reason().unwrap_or_default());
             let write = self.writer.write_all(&self.session.out);
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
         }
@@ -149,8 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         self.unsay();
         while self.session.can_deliver() {
             let Some(kept) = self.retained.pop_front() else { break };
-            emit_publish(&mut self.session.out, kept.topic.as_bytes(), &kept.payload, true);
-            self.house.counters.broker_deliveries.increment();
+            self.write_copy(kept.topic.as_bytes(), &kept.payload, true);
         }
         if self.is_drained() {
             self.drained()?;
@@ -268,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), End> {
-        if matches!(frame, Frame::Oversized(_) | Frame::Packet(rumqttc::Packet::Publish(_))) {
+        if matches!(frame, Frame::Oversized(_) | Frame::Packet(Packet::Publish(_))) {
             self.house.counters.broker_publishes.increment();
         }
         match self.session.frame(frame).map_err(End::Closed)? {
@@ -289,7 +294,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 }
                 Ok(())
             }
-            Step::Disconnect => Err(End::Disconnect),
+            Step::Disconnect(goodbye) if goodbye.with_will => Err(End::DisconnectWithWill),
+            Step::Disconnect(_) => Err(End::Disconnect),
         }
     }
 
@@ -299,13 +305,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             self.house.note(reason, || format!("a subscription of {name} was refused"));
         }
         if !self.house.router.has_room_for(subscription.granted.len()) {
-            self.house.note("subscribe_to_too_many_filters_in_all", || {
-                format!("a subscription of {} was refused", self.origin.name)
-            });
-            self.session.refuse(&mut subscription);
+            let reason = "subscribe_to_too_many_filters_in_all";
+            self.house
+                .note(reason, || format!("a subscription of {} was refused", self.origin.name));
+            self.session.refuse(&mut subscription, reason);
         }
         if subscription.granted.is_empty() {
-            return self.session.subscribed(subscription.pkid, subscription.codes);
+            return self.session.subscribed(&subscription);
         }
         let subscriber = self.subscriber.get_or_insert_with(|| self.house.router.subscriber());
         let answer = subscriber.subscribe(subscription.granted.clone());
@@ -314,20 +320,29 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
 
     fn answered(&mut self) {
         let Some(Waiting::Answer(_, Some(subscription))) = self.waiting.take() else { return };
-        self.session.subscribed(subscription.pkid, subscription.codes);
-        // Also for a subscription that was there before (MQTT-3.8.4-3).
-        self.retained.extend(self.house.retained(&subscription.granted));
+        self.session.subscribed(&subscription);
+        // Also for a subscription that was there before (MQTT-3.8.4-3), unless it was asked otherwise.
+        self.retained.extend(self.house.retained(&subscription.retained));
     }
 
     fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
         let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
         while let Some(copy) = next {
-            emit_publish(&mut self.session.out, &copy.topic, &copy.payload, false);
-            self.house.counters.broker_deliveries.increment();
+            self.write_copy(&copy.topic, &copy.payload, false);
             let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
             next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
         }
         Ok(())
+    }
+
+    fn write_copy(&mut self, topic: &[u8], payload: &[u8], retain: bool) {
+        if self.session.deliver(topic, payload, retain) {
+            self.house.counters.broker_deliveries.increment();
+        } else {
+            let name = &self.origin.name;
+            let note = || format!("{name} takes no packets as large as a copy for it was");
+            self.house.note("copy_larger_than_client_takes", note);
+        }
     }
 
     /// The broker goes on to the next step of its shutdown.

@@ -18,16 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, Connect, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::connection::{Connection, Remains};
 use self::events::End;
 use super::access;
-use super::frame::Frames;
+use super::frame::{Connect, Frames, Limits, Version, Welcome, Will, Writer};
 use super::house::{House, Intake};
-use super::login::{self, Admitted, Refusal, Will};
+use super::login::{self, Admitted, Refusal};
+use super::reason::Answer;
 use super::sessions::Hold;
 use crate::config::Access;
 use crate::message::{Message, Origin, Receipt};
@@ -62,6 +62,7 @@ const GONE: &str = "gone_before_connect";
 /// A client that has been let in.
 struct Guest {
     admitted: Admitted,
+    welcome: Welcome,
     session: Option<Hold>,
     will_room: Option<OwnedSemaphorePermit>,
 }
@@ -79,11 +80,16 @@ where
     };
     let mut guest = match greeted {
         Ok(guest) => guest,
-        Err(refusal) => return turn_away(reader, writer, visitor, refusal, &house).await,
+        Err(refusal) => {
+            let written = Writer::new(frames.version(), Limits::default());
+            return turn_away((reader, writer), written, visitor, refusal, &house).await;
+        }
     };
     guest.settle_in(&house).await;
     let _counted = Counted::new(&house);
-    if answer(&mut writer, ConnectReturnCode::Success).await.is_err() {
+    let mut out = BytesMut::new();
+    guest.admitted.writer().welcome(&mut out, &guest.welcome);
+    if say(&mut writer, &out).await.is_err() {
         return;
     }
     let connection = Connection::new((reader, writer), frames, &guest, &house, intake);
@@ -141,12 +147,13 @@ async fn greet<S: AsyncRead>(
     let connect = tokio::time::timeout(patience, connect(reader, frames)).await;
     let connect = connect.map_err(|_| Refusal { code: None, reason: "no_connect_in_time" })??;
     if let Some(reason) = visitor.turned_away {
-        let code = Some(ConnectReturnCode::ServiceUnavailable);
+        let code = Some(Answer::ServiceUnavailable);
         return Err(Refusal { code, reason });
     }
     let from = access::nearness(visitor.peer, &house.surroundings.now());
     let admitted = login::judge(connect, visitor.peer, from, visitor.policy)?;
-    Ok(Guest { admitted, session: None, will_room: None })
+    let welcome = Welcome::default();
+    Ok(Guest { admitted, welcome, session: None, will_room: None })
 }
 
 async fn connect<S: AsyncRead>(
@@ -164,20 +171,14 @@ async fn connect<S: AsyncRead>(
     }
 }
 
-async fn answer<S: AsyncWrite>(
-    writer: &mut WriteHalf<S>,
-    code: ConnectReturnCode,
-) -> std::io::Result<()> {
-    let mut out = BytesMut::with_capacity(4);
-    // The codec cannot fail on a packet of fixed length. No session is ever present: none is kept.
-    let _ = ConnAck::new(code, false).write(&mut out);
-    let written = tokio::time::timeout(CONNECT_WITHIN, writer.write_all(&out)).await;
+async fn say<S: AsyncWrite>(writer: &mut WriteHalf<S>, words: &[u8]) -> std::io::Result<()> {
+    let written = tokio::time::timeout(CONNECT_WITHIN, writer.write_all(words)).await;
     written.map_err(std::io::Error::from)?
 }
 
 async fn turn_away<S: AsyncRead + AsyncWrite>(
-    reader: ReadHalf<S>,
-    mut writer: WriteHalf<S>,
+    (reader, mut writer): (ReadHalf<S>, WriteHalf<S>),
+    written: Writer,
     visitor: Visitor,
     refusal: Refusal,
     house: &House,
@@ -189,10 +190,10 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
     } else {
         house.note(refusal.reason, || format!("a connection from {} was refused", visitor.peer));
     }
-    if let Some(code) = refusal.code {
-        if answer(&mut writer, code).await.is_ok() {
-            linger(reader, writer).await;
-        }
+    let mut out = BytesMut::new();
+    let told = refusal.code.is_some_and(|code| written.turn_away(&mut out, code, refusal.reason));
+    if told && say(&mut writer, &out).await.is_ok() {
+        linger(reader, writer).await;
     }
 }
 
@@ -229,7 +230,7 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
         End::Shutdown | End::Closed(_) => linger(reader, writer).await,
-        End::Disconnect | End::Gone | End::Late(_) => {}
+        End::Disconnect | End::DisconnectWithWill | End::Gone | End::Late(_) => {}
     }
 }
 
@@ -240,6 +241,7 @@ impl Guest {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
         }
+        self.grant(house);
         if let Some(key) = self.admitted.session_key() {
             let (hold, before) = house.sessions.take(key);
             self.session = Some(hold);
@@ -253,6 +255,20 @@ impl Guest {
             if self.will_room.is_none() {
                 self.admitted.will = None;
             }
+        }
+    }
+
+    /// Settles what an MQTT 5 client is granted: a name if it has none, and no session that outlives
+    /// the connection, since none is kept yet.
+    fn grant(&mut self, house: &House) {
+        if self.admitted.version == Version::V5 && self.admitted.client_id.is_empty() {
+            let id = house.client_id();
+            self.admitted.client_id.clone_from(&id);
+            self.welcome.assigned_id = Some(id);
+        }
+        if self.admitted.session.expiry_s > 0 {
+            self.admitted.session.expiry_s = 0;
+            self.welcome.expiry_s = Some(0);
         }
     }
 

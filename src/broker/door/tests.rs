@@ -4,7 +4,8 @@
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
-    Connect, LastWill, Packet, PubRel, Publish, Subscribe, SubscribeFilter, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, Subscribe,
+    SubscribeFilter, Unsubscribe,
 };
 use tokio::io::AsyncWriteExt;
 

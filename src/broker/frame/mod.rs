@@ -1,15 +1,27 @@
-//! Bytes ↔ MQTT 3.1.1 packets, without a socket.
+//! Bytes ↔ packets of MQTT 3.1.1 and 5, without a socket.
 //!
-//! The fixed header is looked at first: a PUBLISH whose payload is over the limit is skipped without
-//! being kept, and comes out as [`Oversized`] so that it can be acknowledged in its turn; anything
-//! else that is too long, or whose flags are wrong, is an error. The rest is `rumqttc`'s to parse.
-//! The buffer holds at most one packet and a read, grows only with what has really arrived, and
-//! shrinks back.
+//! The fixed header, which both versions share, is looked at first: a PUBLISH whose payload is over
+//! the limit is skipped without being kept, and comes out as [`Oversized`] so that it can be
+//! acknowledged in its turn; anything else that is too long, or whose flags are wrong, is an error.
+//! The rest is for the codec of the version that the connection speaks: `v4` (by `rumqttc`), `v5`
+//! (our own). Both make the same [`Packet`]s, and [`Writer`] writes the answers: nobody else knows
+//! versions apart. The buffer holds at most one packet and a read, grows only with what has really
+//! arrived, and shrinks back.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use bytes::{Buf, BufMut, BytesMut};
+mod packet;
+mod v4;
+mod v5;
+mod write;
+
+pub(super) use self::packet::{
+    Connect, Disconnect, Filter, Limits, Packet, Publish, RetainHandling, SessionWish, Subscribe,
+    Unsubscribe, Version, Will,
+};
+pub(super) use self::write::{AckKind, Copy, Welcome, Writer};
+
+use bytes::{Buf, BytesMut};
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::Packet;
 
 use crate::message::MAX_PAYLOAD;
 
@@ -37,6 +49,7 @@ pub(super) struct Oversized {
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
+    version: Version,
     /// Bytes of an oversized PUBLISH that are still to come, and what to say when they have.
     skipping: Option<(usize, Oversized)>,
     chunk: usize,
@@ -47,6 +60,7 @@ pub(super) struct Frames {
 pub(super) struct Head {
     /// The packet type, 0 to 15.
     pub(super) kind: u8,
+    /// The four bits beside it.
     flags: u8,
     /// Bytes of the fixed header.
     pub(super) len: usize,
@@ -60,20 +74,53 @@ const MAX_OTHER: usize = 64 * 1024;
 /// The smallest and the largest read, in bytes: an idle connection costs the small one.
 const CHUNKS: (usize, usize) = (2 * 1024, 64 * 1024);
 
-/// The packet types that are named here (MQTT 3.1.1 table 2.1).
+/// Bytes of a PUBLISH before its payload: a larger one is skipped, whatever its payload.
+const MAX_BEFORE_PAYLOAD: usize = 2 * 64 * 1024;
+
+/// The largest packet that a client of MQTT 5 is told to send, in bytes: the largest payload under
+/// any topic that reaches subscribers, and some properties. What is larger and not too large is taken
+/// in all the same.
+#[expect(clippy::cast_possible_truncation, reason = "far below 4 GiB")]
+pub(super) const MAX_PACKET: u32 = MAX_PAYLOAD as u32 + 2 * 1024;
+
+/// How many QoS 1 and 2 messages a client of MQTT 5 is told to have unacknowledged. One of QoS 2 is so
+/// until it is released: with more of those a client is closed.
+pub(super) const RECEIVE_MAXIMUM: u16 = 1_000;
+
+/// The packet types (MQTT 5 table 2-1); MQTT 3.1.1 has all but the last.
 pub(super) const CONNECT: u8 = 1;
+const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
 const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
 const SUBSCRIBE: u8 = 8;
+const SUBACK: u8 = 9;
 const UNSUBSCRIBE: u8 = 10;
+const UNSUBACK: u8 = 11;
+const PINGREQ: u8 = 12;
+const PINGRESP: u8 = 13;
+const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
 
 impl Default for Frames {
     fn default() -> Self {
-        Self { buffer: BytesMut::new(), skipping: None, chunk: CHUNKS.0 }
+        Self { buffer: BytesMut::new(), version: Version::V4, skipping: None, chunk: CHUNKS.0 }
     }
 }
 
 impl Frames {
+    /// Says which version the packets from now on are of.
+    pub(super) fn speak(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// The version that is spoken.
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
     /// Where the next read goes.
     pub(super) fn space(&mut self) -> &mut BytesMut {
         self.buffer.reserve(self.chunk);
@@ -91,8 +138,8 @@ impl Frames {
 
     /// Bytes that the packet which is arriving needs in memory before it is taken in or skipped.
     pub(super) fn wants(&self) -> usize {
-        // Of one that will be skipped only the topic has to arrive.
-        let most = MAX_PAYLOAD + usize::from(u16::MAX);
+        // Of one that will be skipped only what is before the payload has to arrive.
+        let most = MAX_PAYLOAD + MAX_BEFORE_PAYLOAD;
         match self.head() {
             Ok(Some(head)) if !self.is_skipping() => (head.len + head.remaining).min(most),
             _ => 0,
@@ -127,8 +174,24 @@ impl Frames {
         if self.buffer.len() < head.len + head.remaining {
             return Ok(None);
         }
-        let packet = Packet::read(&mut self.buffer, usize::MAX).map_err(|_| "malformed_packet")?;
-        Ok(Some(Frame::Packet(packet)))
+        let whole = self.take(head);
+        let packet = match self.version {
+            Version::V4 => v4::read(whole),
+            Version::V5 => v5::read(whole, head),
+        };
+        packet.map(|packet| Some(Frame::Packet(packet)))
+    }
+
+    /// Takes off and reads a CONNECT that has wholly arrived.
+    ///
+    /// # Errors
+    /// The name of what is wrong.
+    pub(super) fn take_connect(&mut self, head: Head) -> Result<Connect, &'static str> {
+        let whole = self.take(head);
+        match self.version {
+            Version::V4 => v4::read_connect(whole),
+            Version::V5 => v5::read_connect(&whole, head),
+        }
     }
 
     /// The fixed header of the packet that comes next, once it has arrived.
@@ -155,7 +218,7 @@ impl Frames {
     }
 
     /// Takes a packet off without looking at more than its length.
-    pub(super) fn take(&mut self, head: Head) -> BytesMut {
+    fn take(&mut self, head: Head) -> BytesMut {
         let whole = (head.len + head.remaining).min(self.buffer.len());
         self.buffer.split_to(whole)
     }
@@ -176,29 +239,20 @@ impl Frames {
         if head.remaining <= MAX_PAYLOAD {
             return Ok(None);
         }
-        let qos = match (head.flags >> 1) & 0b11 {
-            0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            2 => QoS::ExactlyOnce,
-            _ => return Err("malformed_packet"),
+        let qos = qos((head.flags >> 1) & 0b11).ok_or("malformed_packet")?;
+        let body = self.buffer.get(head.len..).unwrap_or_default();
+        let before = match self.version {
+            Version::V4 => before_payload(body, qos),
+            Version::V5 => v5::before_payload(body, qos)?,
         };
-        let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
-        let mut body = self.buffer.get(head.len..).unwrap_or_default();
-        if body.len() < 2 {
-            return Ok(Some(None));
-        }
-        let topic_len = usize::from(body.get_u16());
-        if body.len() < topic_len + id_len {
-            return Ok(Some(None));
-        }
-        let payload = head.remaining.saturating_sub(2 + topic_len + id_len);
-        if payload <= MAX_PAYLOAD {
+        let Some(before) = before else { return Ok(Some(None)) };
+        let payload = head.remaining.checked_sub(before).ok_or("malformed_packet")?;
+        if payload <= MAX_PAYLOAD && before <= MAX_BEFORE_PAYLOAD {
             return Ok(None);
         }
-        body.advance(topic_len);
-        let pkid = if id_len == 0 { 0 } else { body.get_u16() };
-        if id_len != 0 && pkid == 0 {
-            return Err("malformed_packet");
+        let pkid = if qos == QoS::AtMostOnce { 0 } else { packet_id(body) };
+        if qos != QoS::AtMostOnce && pkid == 0 {
+            return Err("packet_id_0");
         }
         let what = Oversized { qos, pkid, payload };
         self.skipping = Some((head.len + head.remaining, what));
@@ -223,29 +277,38 @@ fn check_flags(head: Head) -> Result<(), &'static str> {
     if head.flags == expected { Ok(()) } else { Err("malformed_flags") }
 }
 
-/// Writes a PUBLISH of QoS 0.
-pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], retain: bool) {
-    let mut remaining = 2 + topic.len() + payload.len();
-    out.reserve(5 + remaining);
-    out.put_u8((PUBLISH << 4) | u8::from(retain));
-    loop {
-        let byte = u8::try_from(remaining % 128).unwrap_or(0);
-        remaining /= 128;
-        out.put_u8(if remaining > 0 { byte | 0x80 } else { byte });
-        if remaining == 0 {
-            break;
-        }
+/// A QoS; three is none.
+fn qos(bits: u8) -> Option<QoS> {
+    match bits {
+        0 => Some(QoS::AtMostOnce),
+        1 => Some(QoS::AtLeastOnce),
+        2 => Some(QoS::ExactlyOnce),
+        _ => None,
     }
-    // A topic that came in fits: its length was two bytes then, too.
-    out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
-    out.put_slice(topic);
-    out.put_slice(payload);
+}
+
+/// The bytes before an MQTT 3.1.1 PUBLISH's payload, once they have arrived.
+fn before_payload(body: &[u8], qos: QoS) -> Option<usize> {
+    let (topic_len, _) = body.split_first_chunk()?;
+    let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
+    let before = 2 + usize::from(u16::from_be_bytes(*topic_len)) + id_len;
+    (body.len() >= before).then_some(before)
+}
+
+/// The packet id of a PUBLISH of QoS 1 or 2, in either version; it has arrived.
+fn packet_id(body: &[u8]) -> u16 {
+    let id = || {
+        let (topic_len, rest) = body.split_first_chunk()?;
+        let rest = rest.get(usize::from(u16::from_be_bytes(*topic_len))..)?;
+        rest.first_chunk().map(|id| u16::from_be_bytes(*id))
+    };
+    id().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rumqttc::mqttbytes::v4::{PubAck, Publish, Subscribe};
+    use rumqttc::mqttbytes::v4::{self, PubAck, Publish, Subscribe};
 
     fn publish(qos: QoS, pkid: u16, payload: usize) -> Vec<u8> {
         let mut packet = Publish::new("a/b", qos, vec![7; payload]);
@@ -343,15 +406,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_emitted_reads_back() {
+    fn what_is_written_reads_back() {
         for len in [0, 1, 100, 200, 20_000, 200_000] {
             let mut out = BytesMut::new();
-            emit_publish(&mut out, b"meshcore/x", &vec![1; len], len == 1);
-            let Ok(Packet::Publish(p)) = Packet::read(&mut out, usize::MAX) else { panic!() };
-            assert_eq!(
-                (p.topic.as_str(), p.payload.len(), p.retain),
-                ("meshcore/x", len, len == 1)
-            );
+            let (payload, retain) = (vec![1; len], len == 1);
+            let (qos, pkid, dup) = (QoS::AtLeastOnce, 7, len == 0);
+            let copy = Copy { topic: b"meshcore/x", payload: &payload, qos, pkid, retain, dup };
+            assert!(Writer::default().publish(&mut out, &copy));
+            let Ok(v4::Packet::Publish(p)) = v4::Packet::read(&mut out, usize::MAX) else {
+                panic!()
+            };
+            assert_eq!((p.topic.as_str(), p.payload.len()), ("meshcore/x", len));
+            assert_eq!((p.retain, p.dup, p.qos, p.pkid), (retain, dup, qos, 7));
             assert!(out.is_empty());
         }
     }
