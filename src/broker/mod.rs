@@ -41,6 +41,8 @@ mod rig;
 mod router;
 mod sessions;
 
+#[doc(hidden)]
+pub use door::{Rehearsal, Taken};
 pub use listener::BindError;
 
 use std::sync::Arc;

@@ -9,9 +9,12 @@ mod connection;
 mod deadlines;
 mod events;
 mod inflight;
+mod rehearsal;
 mod session;
 #[cfg(test)]
 mod tests;
+
+pub use self::rehearsal::{Rehearsal, Taken};
 
 use std::net::IpAddr;
 use std::sync::Arc;
