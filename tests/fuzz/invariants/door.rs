@@ -7,7 +7,7 @@ use meshbox::broker::{Rehearsal, Taken};
 use meshbox::message::{MAX_PAYLOAD, Outcome};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// How an input is played.
 #[derive(Clone, Copy)]
@@ -76,7 +76,9 @@ struct Stage {
 #[derive(Default)]
 struct Expected {
     pubacks: VecDeque<u16>,
-    pubrecs: Vec<u16>,
+    /// By packet id: messages taken, and PUBRECs. One is enough for a message that was sent again
+    /// before its PUBREC.
+    pubrecs: BTreeMap<u16, (usize, usize)>,
     /// Those that are due at once.
     others: VecDeque<Taken>,
     speaks_5: bool,
@@ -133,7 +135,8 @@ impl Stage {
             return;
         }
         assert!(self.expected.pubacks.is_empty(), "unacknowledged: {:?}", self.expected.pubacks);
-        assert!(self.expected.pubrecs.is_empty(), "unacknowledged: {:?}", self.expected.pubrecs);
+        let unanswered = |(_, answered): &(usize, usize)| *answered == 0;
+        assert!(!self.expected.pubrecs.values().any(unanswered), "a QoS 2 message has no PUBREC");
         assert!(self.expected.others.is_empty(), "unanswered: {:?}", self.expected.others);
         assert_eq!(self.copies, 0, "a copy was lost");
     }
@@ -173,13 +176,10 @@ impl Stage {
             }
             Said::PubAck(pkid) => assert_eq!(self.expected.pubacks.pop_front(), Some(pkid)),
             Said::PubRec(pkid) => {
-                let due = self.expected.pubrecs.iter().position(|id| *id == pkid);
-                let due = due.expect("a PUBREC is for a QoS 2 message");
-                // One answer is enough for a message that was sent again meanwhile.
-                self.expected.pubrecs.drain(..=due).for_each(|id| {
-                    assert!(id == pkid || self.rehearsal.ended.is_some(), "out of turn");
-                });
-                self.expected.pubrecs.retain(|id| *id != pkid);
+                let due = self.expected.pubrecs.get_mut(&pkid);
+                let (taken, answered) = due.expect("a PUBREC is for a QoS 2 message");
+                *answered += 1;
+                assert!(answered <= taken, "more PUBRECs than messages");
             }
             Said::Copy => self.copies -= 1,
             Said::Goodbye => self.farewell = true,
@@ -195,7 +195,7 @@ impl Expected {
         match taken {
             Taken::Publish(0, _) | Taken::Other => {}
             Taken::Publish(1, pkid) => self.pubacks.push_back(pkid),
-            Taken::Publish(_, pkid) => self.pubrecs.push(pkid),
+            Taken::Publish(_, pkid) => self.pubrecs.entry(pkid).or_default().0 += 1,
             Taken::Handed(topic, payload) => {
                 assert!(topic.starts_with("meshcore"), "{topic:?}");
                 assert!(!topic.contains(['\0', '+', '#']), "{topic:?}");
