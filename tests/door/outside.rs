@@ -190,3 +190,21 @@ async fn mosquitto_reaches_the_same_listener_over_ipv6() {
     client.publish(TOPIC, b"x", QoS::AtMostOnce, 0).await;
     stored.next().await;
 }
+
+#[tokio::test]
+async fn mosquitto_speaks_version_5_with_every_qos() {
+    let Some((publisher, subscriber)) = tools() else { return };
+    let (house, mut stored) = rig::storing().await;
+    let five = ["-V", "5"];
+    let args = ["-t", "meshcore/#", "-q", "2", "-C", "4", "-W", "20", "-F", "%r %q %t %p"];
+    let reader = Subscriber::start(&subscriber, &house, &[&five[..], &args].concat()).await;
+    assert_eq!(stored.next().await.payload, "retained");
+    for qos in ["0", "1", "2"] {
+        let args = ["-t", TOPIC, "-m", qos, "-q", qos, "-D", "publish", "content-type", "text"];
+        publish(&publisher, &house, &[&five[..], &args].concat()).await;
+        let arrival = stored.next().await;
+        assert_eq!((&arrival.payload[..], arrival.awaited), (qos.as_bytes(), qos != "0"));
+    }
+    let expected = ["1 0 T retained", "0 0 T 0", "0 0 T 1", "0 0 T 2", ""];
+    assert_eq!(reader.printed().await, expected.join("\n").replace('T', TOPIC));
+}
