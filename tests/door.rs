@@ -14,6 +14,7 @@ mod publish;
 mod rig;
 mod silent;
 mod stop;
+mod storm;
 mod subscribe;
 mod tls;
 mod websocket;

@@ -14,6 +14,7 @@ mod fixtures;
 mod fuzz_corpus;
 mod hub;
 mod inside;
+mod kept;
 mod layers;
 mod nodekeys;
 mod past;

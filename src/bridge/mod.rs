@@ -22,7 +22,6 @@ mod link;
 mod random;
 mod side_buffer;
 mod source;
-mod spool;
 mod stall;
 mod supervisor;
 mod tls;

@@ -49,7 +49,7 @@ impl Site {
         listener: &Listener,
         trusted: &[Network],
         shown: Option<Arc<Shown>>,
-    ) -> Result<Self, tokio_rustls::rustls::Error> {
+    ) -> Result<Self, rustls::Error> {
         let transport = listener.transport;
         // Browsers name HTTP/1.1 for a WebSocket, and nothing else.
         let names: &[&str] =

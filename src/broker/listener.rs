@@ -146,12 +146,10 @@ impl Reception {
             self.house.note(reason, words);
         }
         let outside = outside.is_some();
-        let transport = site.transport;
         let visitor = Visitor {
             listener: Arc::clone(&self.listener),
             peer: address,
             outside,
-            transport,
             policy: site.access,
             turned_away,
             #[cfg(test)]

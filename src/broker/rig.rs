@@ -22,7 +22,7 @@ use super::register;
 use super::router::Router;
 use super::state::{Keepsakes, State};
 use crate::clock::Clock;
-use crate::config::{Access, Logins, Policy, Transport};
+use crate::config::{Access, Logins, Policy};
 use crate::counters::Counters;
 use crate::message::Outcome;
 use crate::message::queue::{Bounds, queue};
@@ -142,7 +142,6 @@ pub(super) fn visitor(peer: &str, policy: Access) -> Visitor {
         listener: "test".into(),
         peer,
         outside: false,
-        transport: Transport::Tcp,
         policy,
         turned_away: None,
         posing_as: None,

@@ -173,7 +173,8 @@ impl Access {
 }
 
 impl Broker {
-    fn has_accounts(&self) -> bool {
+    /// Whether anybody has a password here.
+    pub fn has_accounts(&self) -> bool {
         !self.logins.accounts.accounts.is_empty()
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, broker: &Broker) -> Result<(), Error>
             let what = "needs to know from whom; name the proxy's address in trustedProxies";
             return Err(judge.error(&at.then("proxyProtocol"), what));
         }
-        let notes = [access(listener), proxies(listener, broker)];
+        let notes = [access(listener), unknown(listener, broker), proxies(listener, broker)];
         let notes = notes.into_iter().flatten().map(|note| format!("{at}: {note}"));
         judge.notes.extend(notes);
     }
@@ -48,6 +48,12 @@ fn access(listener: &Listener) -> Option<String> {
         )),
         Access::Accounts | Access::Lan | Access::Local => None,
     }
+}
+
+/// A door that wants an account while there is none.
+fn unknown(listener: &Listener, broker: &Broker) -> Option<String> {
+    let shut = listener.access == Access::Accounts && !broker.has_accounts();
+    shut.then(|| format!("there are no accounts, {} takes logins by token alone", listener.bind))
 }
 
 /// Whose address it sees.

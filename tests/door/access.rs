@@ -35,7 +35,7 @@ fn home() -> Policy {
 async fn row_10_region_and_key_are_upper_case_in_what_is_stored_and_in_what_is_forwarded() {
     let (house, mut stored) = rig::storing().await;
     let mut subscriber = house.client("subscriber").await;
-    subscriber.subscribe("meshcore/SJC/#").await;
+    subscriber.subscribe("meshcore/SJC/+/packets").await;
     let lower = format!("meshcore/sjc/{}/packets", KEY.to_lowercase());
     let mut client = Raw::dial(house.address()).await;
     client.log_in(&with_will("gateway", &lower, "gone", false)).await;

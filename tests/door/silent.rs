@@ -7,9 +7,9 @@ use meshbox::config::{Broker, Transport};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, PubAck};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::version::TLS13;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::version::TLS13;
 
 use super::rig::{self, House, Raw, TOPIC, bytes_of, connect, publish};
 use super::tls::{certificate, dial, secure, trusting};
@@ -19,13 +19,13 @@ use crate::support::eventually_async;
 const SILENT: usize = 500;
 
 /// Both ends of every socket are in this process.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// Publishes on this listener, and tells how long that took from the first packet of TCP on.
-async fn good_client(house: &House, index: usize, tls: &Arc<tokio_rustls::rustls::ClientConfig>) {
+async fn good_client(house: &House, index: usize, tls: &Arc<rustls::ClientConfig>) {
     let transport = house.broker.listening()[index].transport.clone();
     let started = Instant::now();
     let mut client = match transport.as_str() {

@@ -39,7 +39,7 @@ use super::outbox::Outbox;
 use super::reason::Answer;
 use super::register::{self, Recognised};
 use super::sessions::Hold;
-use crate::config::{Access, Transport};
+use crate::config::Access;
 use crate::message::{Message, Origin, Receipt};
 
 /// Who stands at the door.
@@ -51,8 +51,6 @@ pub(super) struct Visitor {
     pub(super) peer: IpAddr,
     /// Whether it counts as from outside, whatever that address.
     pub(super) outside: bool,
-    /// How it came.
-    pub(super) transport: Transport,
     /// Who may come in here.
     pub(super) policy: Access,
     /// Why it has to be told that there is no room for it, if so.

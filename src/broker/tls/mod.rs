@@ -12,10 +12,10 @@ pub use certificate::{Certificate, CertificateError};
 use std::io;
 use std::sync::Arc;
 
+use rustls::crypto::ring::{Ticketer, default_provider};
+use rustls::version::{TLS12, TLS13};
+use rustls::{self, AlertDescription, ServerConfig};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring::{Ticketer, default_provider};
-use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{self, AlertDescription, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use super::arrival::Stream;

@@ -249,6 +249,10 @@ fn risky_listeners_are_noted_in_words() {
             "[[broker.listeners]]\naccess = 'accounts'",
             "passwords travel to 0.0.0.0:1883 unencrypted",
         ),
+        (
+            "[[broker.listeners]]\nbind = '127.0.0.1:0'\naccess = 'accounts'",
+            "there are no accounts, 127.0.0.1:0 takes logins by token alone",
+        ),
         ("trustedProxies = ['10.0.0.1']", "a proxy before 0.0.0.0:1883 would let everybody in"),
         ("trustedProxies = ['10.0.0.1']", "trustedProxies: no listener asks a proxy"),
         (
@@ -384,7 +388,6 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         [
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "hiddenNamePrefixes: not built yet, nothing is hidden",
-            "broker.bindFirstKey: not built yet, there are no accounts",
             "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );

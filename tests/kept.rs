@@ -1,0 +1,109 @@
+//! What the broker keeps for those who are away, over the end of the program.
+
+use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
+use crate::support::process::HubProcess;
+
+use meshbox::config::password::PasswordHash;
+use rumqttc::{Client, Connection, Event, Incoming, MqttOptions, Outgoing, QoS};
+use std::path::Path;
+
+/// A folder with a hub on a loopback port and one account, a reader.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[broker.listeners]]\nbind = \"127.0.0.1:0\"\n";
+    std::fs::write(dir.path().join("broker.toml"), config).unwrap();
+    let hash = PasswordHash::make(b"secret", b"0123456789abcdef").unwrap();
+    let account = format!("[accounts.home]\npassword = '{}'\nrole = 'reader'\n", hash.as_str());
+    let path = dir.path().join("accounts.toml");
+    std::fs::write(&path, account).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    dir
+}
+
+/// The reader, whose session is kept, and whether it was there.
+fn reader(hub: &HubProcess) -> (Client, Connection, bool) {
+    let mut options = MqttOptions::new("home", "127.0.0.1", hub.mqtt.unwrap().port());
+    options.set_credentials("home", "secret").set_clean_session(false);
+    let (client, mut connection) = Client::new(options, 10);
+    let found = connection.iter().find_map(|event| match event.unwrap() {
+        Event::Incoming(Incoming::ConnAck(ack)) => Some(ack.session_present),
+        _ => None,
+    });
+    (client, connection, found.unwrap())
+}
+
+fn say_goodbye(client: &Client, connection: &mut Connection) {
+    client.disconnect().unwrap();
+    let gone = |event| matches!(event, Ok(Event::Outgoing(Outgoing::Disconnect)));
+    assert!(connection.iter().any(gone));
+}
+
+/// Publishes as a gateway at QoS 1, and returns when all of it is acknowledged.
+fn publish(hub: &HubProcess, messages: &[(String, String, bool)]) {
+    let options = MqttOptions::new("gateway", "127.0.0.1", hub.mqtt.unwrap().port());
+    let (client, mut connection) = Client::new(options, messages.len() + 1);
+    for (topic, payload, retain) in messages {
+        client.publish(topic, QoS::AtLeastOnce, *retain, payload.as_str()).unwrap();
+    }
+    let acknowledged =
+        |event: &Result<Event, _>| matches!(event, Ok(Event::Incoming(Incoming::PubAck(_))));
+    assert_eq!(connection.iter().filter(acknowledged).take(messages.len()).count(), messages.len());
+    say_goodbye(&client, &mut connection);
+}
+
+/// The next copies.
+fn copies_of(connection: &mut Connection, count: usize) -> Vec<bytes::Bytes> {
+    let copy = |event| match event {
+        Ok(Event::Incoming(Incoming::Publish(publish))) => Some(publish.payload),
+        Ok(_) => None,
+        Err(error) => panic!("the connection broke: {error}"),
+    };
+    connection.iter().filter_map(copy).take(count).collect()
+}
+
+fn start(dir: &Path) -> HubProcess {
+    HubProcess::start(dir, &[])
+}
+
+#[test]
+fn what_is_queued_for_an_account_and_what_is_retained_outlive_kill_minus_9() {
+    let dir = folder();
+    let hub = start(dir.path());
+    let (client, mut connection, present) = reader(&hub);
+    assert!(!present, "there was no session yet");
+    client.subscribe("meshcore/+/+/packets", QoS::AtLeastOnce).unwrap();
+    let subscribed = |event| matches!(event, Ok(Event::Incoming(Incoming::SubAck(_))));
+    assert!(connection.iter().any(subscribed));
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    let neighbors = format!("meshcore/SJC/{OBSERVER}/neighbors");
+    let mut messages: Vec<_> = (0..50)
+        .map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n)), false))
+        .collect();
+    messages.push((neighbors.clone(), "{\"neighbors\":[]}".to_owned(), true));
+    publish(&hub, &messages);
+    hub.kill();
+
+    let hub = start(dir.path());
+    let (client, mut connection, present) = reader(&hub);
+    assert!(present, "the session was kept");
+    let copies = copies_of(&mut connection, 50);
+    let wanted: Vec<_> = messages[..50].iter().map(|(_, payload, _)| payload.as_bytes()).collect();
+    assert_eq!(copies, wanted, "all of them, in order");
+
+    let options = MqttOptions::new("late", "127.0.0.1", hub.mqtt.unwrap().port());
+    let (late, mut events) = Client::new(options, 10);
+    late.subscribe(&neighbors, QoS::AtMostOnce).unwrap();
+    let retained = events.iter().find_map(|event| match event.unwrap() {
+        Event::Incoming(Incoming::Publish(publish)) => Some((publish.topic, publish.retain)),
+        _ => None,
+    });
+    assert_eq!(retained, Some((neighbors, true)));
+    // What was acknowledged does not come again.
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    publish(&hub, &[(packets_topic(OBSERVER), packet_message(&text_packet(99)), false)]);
+    let (_client, mut connection, present) = reader(&hub);
+    assert!(present);
+    assert_eq!(copies_of(&mut connection, 1), [packet_message(&text_packet(99)).as_bytes()]);
+}
