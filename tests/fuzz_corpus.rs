@@ -1,6 +1,7 @@
 //! The fuzz targets' corpus, asked in plain `cargo test`: whatever a fuzzer has found once is asked
 //! for ever. See `tests/fuzz/README.md`.
 
+mod connections;
 #[path = "fuzz/invariants/mod.rs"]
 mod invariants;
 
@@ -23,6 +24,11 @@ fn what_holds_for_any_message_holds_for_the_corpus() {
 #[test]
 fn what_holds_for_any_topic_holds_for_the_corpus() {
     replay("topic", invariants::topic::check);
+}
+
+#[test]
+fn what_holds_for_any_connection_holds_for_the_corpus() {
+    replay("door", invariants::door::check);
 }
 
 #[test]
@@ -58,9 +64,10 @@ fn replay(target: &str, check: fn(&[u8])) {
     }
 }
 
-/// Every packet of the fixtures as bytes, and the first one of each type in a message.
+/// Every packet of the fixtures as bytes, the first one of each type in a message, and what clients
+/// send.
 fn seeds() -> BTreeMap<String, Vec<u8>> {
-    let mut seeds = BTreeMap::new();
+    let mut seeds = connections::seeds();
     for payload in files(&root().join("fixtures/packets")) {
         let kind = payload.file_name().unwrap().to_string_lossy().into_owned();
         for (nth, fixture) in files(&payload).into_iter().enumerate() {

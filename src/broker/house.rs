@@ -14,9 +14,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{self, Claims, Gate, Redacted, Rules};
 use super::board::{Board, Refused, Sort};
+use super::frame::Will;
 use super::identity::Identity;
 use super::limits::{Excess, Limits, Subject};
-use super::login::Will;
 use super::neighbourhood::Surroundings;
 use super::outbox::Outboxes;
 use super::presence::{Announcement, Presence};
@@ -152,6 +152,11 @@ impl House {
     /// The number of a new connection.
     pub(super) fn next_generation(&self) -> u64 {
         self.generations.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A client id that nobody else has or had: for a client of MQTT 5 without one (MQTT-3.1.3-6).
+    pub(super) fn client_id(&self) -> String {
+        format!("meshbox-{:x}-{:x}", self.clock.now_ms(), self.next_generation())
     }
 
     /// Counts a reason, and says so in the log at most once a minute.

@@ -6,29 +6,30 @@ pub(super) mod refusals;
 mod tests;
 
 use bytes::Buf;
-use rumqttc::mqttbytes::v4::ConnectReturnCode;
 
 pub(super) use self::refusals::Refusal;
 use self::refusals::{silently, with};
 use super::access::{self, Nearness};
-use super::connect::{self, Connect, Login};
-use super::frame::{CONNECT, Frames};
+use super::frame::{CONNECT, Connect, Frames, Limits, Login, SessionWish, Version, Will, Writer};
 use super::identity::Who;
+use super::reason::{self, Answer};
 use super::sessions::Key;
 use crate::config::Access;
 use crate::crypto::token;
-
-pub(super) use super::connect::Will;
 
 /// A client that may come in.
 #[derive(Debug, PartialEq)]
 pub(super) struct Admitted {
     /// Who it is to us.
     pub(super) who: Who,
-    /// What it calls itself; may be empty.
+    /// What it calls itself; may be empty in MQTT 3.1.1, and in MQTT 5 until it is given one.
     pub(super) client_id: String,
-    /// Whether it wants nothing to be left of an earlier session, or of this one.
-    pub(super) clean_session: bool,
+    /// What it speaks.
+    pub(super) version: Version,
+    /// What it wants to be kept.
+    pub(super) session: SessionWish,
+    /// What it takes.
+    pub(super) limits: Limits,
     /// Seconds in which it promises to send something; 0: no promise.
     pub(super) keep_alive: u16,
     /// What to publish when it vanishes.
@@ -65,6 +66,9 @@ pub(super) enum Way<'a> {
 /// a will of several kilobytes. Strangers can make us keep as much, so it is not larger.
 const MAX_CONNECT: usize = 16 * 1024;
 
+/// A client of MQTT 5 that takes only smaller packets cannot be welcomed: its CONNACK would be larger.
+const SMALLEST_PACKET: u32 = 64;
+
 /// The longest client id, in bytes: it is kept, several times over, for as long as the connection
 /// lasts. MQTT-3.1.3-5 asks for 23 of them, gateways send up to a hundred.
 const LONGEST_CLIENT_ID: usize = 1024;
@@ -76,43 +80,52 @@ const SHOWN_OF_NAME: usize = 100;
 /// one is refused at its first byte.
 ///
 /// # Errors
-/// It is not the CONNECT of MQTT 3.1.1.
+/// It is not the CONNECT of MQTT 3.1.1 or 5. The version that the client speaks, as far as it is
+/// known, is in `frames` then.
 pub(super) fn read_connect(frames: &mut Frames) -> Result<Option<Connect>, Refusal> {
     let Some(first) = frames.waiting().first() else { return Ok(None) };
     if *first != CONNECT << 4 {
         return Err(silently(what_else(frames.waiting())));
     }
     let Some(head) = frames.head().map_err(silently)? else { return Ok(None) };
-    if head.remaining > MAX_CONNECT {
-        return Err(silently("connect_too_large"));
+    match protocol(frames.waiting().get(head.len..).unwrap_or_default()) {
+        Protocol::NotYet => {}
+        Protocol::Spoken(version) => frames.speak(version),
+        Protocol::Other(answer_in, reason) => {
+            frames.speak(answer_in);
+            return Err(with(Answer::RefusedProtocolVersion, reason));
+        }
+        Protocol::None => return Err(silently("not_mqtt")),
     }
-    if let Some(start) = frames.waiting().get(head.len..) {
-        check_protocol(start)?;
+    if head.remaining > MAX_CONNECT {
+        return Err(with(Answer::TooLarge, "connect_too_large"));
     }
     if frames.waiting().len() < head.len + head.remaining {
         return Ok(None);
     }
-    let packet = frames.take(head);
-    let read = packet.get(head.len..).and_then(connect::read);
-    read.map(Some).ok_or_else(|| silently("malformed_connect"))
+    frames.take_connect(head).map(Some).map_err(|name| with(reason::of_connect(name), name))
 }
 
-/// Judges what needs no credentials: the client id.
+/// Judges what needs no credentials: the client id, and how much the client takes.
 ///
 /// # Errors
 /// The client has to be turned away.
 pub(super) fn check(connect: &Connect) -> Result<(), Refusal> {
+    if connect.limits.packet < SMALLEST_PACKET {
+        return Err(with(Answer::TooLarge, "maximum_packet_too_small"));
+    }
+    let nameless = connect.client_id.is_empty() && connect.version == Version::V4;
     let reason = if connect.client_id.contains('\0') {
         "client_id_with_nul"
     } else if connect.client_id.len() > LONGEST_CLIENT_ID {
         "client_id_too_long"
-    } else if connect.client_id.is_empty() && !connect.clean_session {
+    } else if nameless && !connect.session.clean_start {
         // MQTT-3.1.3-8: a session that is to be kept needs a name.
         "persistent_without_client_id"
     } else {
         return Ok(());
     };
-    Err(with(ConnectReturnCode::BadClientId, reason))
+    Err(with(Answer::BadClientId, reason))
 }
 
 /// How a client comes in that gave these credentials, on a listener with this policy, `from` so far
@@ -132,13 +145,13 @@ pub(super) fn way(
     let anonymous = access::admit_anonymous(policy, from);
     if let (Access::Local, Err(reason)) = (policy, anonymous) {
         // No login opens what is closed to the network.
-        return Err(with(ConnectReturnCode::NotAuthorized, reason));
+        return Err(with(Answer::NotAuthorized, reason));
     }
     match login {
         Some(login) if token::is_announced_by(&login.name) => by_token(login),
         Some(Login { name, password }) if has_accounts => Ok(Way::Password { name, password }),
         _ => {
-            let code = ConnectReturnCode::NotAuthorized;
+            let code = Answer::NotAuthorized;
             anonymous.map_err(|reason| refusals::uninvited(with(code, reason), login.is_some()))?;
             let unknown_name = login.map(|login| login.name.chars().take(SHOWN_OF_NAME).collect());
             Ok(Way::Anonymous { unknown_name })
@@ -156,8 +169,13 @@ fn by_token(login: &Login) -> Result<Way<'_>, Refusal> {
 impl Admitted {
     /// A client that is let in as `who`.
     pub(super) fn new(connect: Connect, who: Who, unknown_name: Option<String>) -> Self {
-        let Connect { client_id, clean_session, keep_alive, will, .. } = connect;
-        Self { who, client_id, clean_session, keep_alive, will, unknown_name }
+        let Connect { version, client_id, session, keep_alive, will, limits, .. } = connect;
+        Self { who, client_id, version, session, limits, keep_alive, will, unknown_name }
+    }
+
+    /// How it is written to.
+    pub(super) fn writer(&self) -> Writer {
+        Writer::new(self.version, self.limits)
     }
 
     /// What its session is known by; `None` without a client id, which nobody can come back with.
@@ -176,33 +194,39 @@ fn what_else(received: &[u8]) -> &'static str {
     }
 }
 
-/// Looks at the protocol name, level and flags as soon as they are there, before the rest, which is
-/// laid out otherwise in other versions.
-fn check_protocol(mut body: &[u8]) -> Result<(), Refusal> {
+/// What a CONNECT begins with.
+enum Protocol {
+    /// It has not arrived.
+    NotYet,
+    /// MQTT as it is spoken here.
+    Spoken(Version),
+    /// Another version, by name, and the one in which its client will understand that.
+    Other(Version, &'static str),
+    /// No MQTT.
+    None,
+}
+
+/// Looks at the protocol name and level as soon as they are there, before the rest, which is laid out
+/// otherwise in other versions.
+fn protocol(mut body: &[u8]) -> Protocol {
     if body.len() < 2 {
-        return Ok(());
+        return Protocol::NotYet;
     }
     let name_len = usize::from(body.get_u16());
     if name_len > "MQIsdp".len() {
-        return Err(silently("not_mqtt"));
+        return Protocol::None;
     }
-    let Some((name, rest)) = body.split_at_checked(name_len) else { return Ok(()) };
-    let Some((level, rest)) = rest.split_first() else { return Ok(()) };
+    let Some((name, rest)) = body.split_at_checked(name_len) else { return Protocol::NotYet };
+    let Some(level) = rest.first() else { return Protocol::NotYet };
     match (name, level) {
-        (b"MQTT", 4) => {}
-        (b"MQTT" | b"MQIsdp", _) => {
-            let reason = match level {
-                3 => "mqtt_3_1",
-                5 => "mqtt_5",
-                _ => "mqtt_version_unknown",
-            };
-            return Err(with(ConnectReturnCode::RefusedProtocolVersion, reason));
+        (b"MQTT", 4) => Protocol::Spoken(Version::V4),
+        (b"MQTT", 5) => Protocol::Spoken(Version::V5),
+        (b"MQTT" | b"MQIsdp", 3) => Protocol::Other(Version::V4, "mqtt_3_1"),
+        // The highest bit is a bridge's, which asks for a favour of mosquitto's.
+        (b"MQTT" | b"MQIsdp", level) if level & 0x7F < 5 => {
+            Protocol::Other(Version::V4, "mqtt_version_unknown")
         }
-        _ => return Err(silently("not_mqtt")),
-    }
-    match rest.first() {
-        // MQTT-3.1.2-3: the lowest flag is reserved.
-        Some(flags) if flags & 1 != 0 => Err(silently("malformed_connect")),
-        _ => Ok(()),
+        (b"MQTT" | b"MQIsdp", _) => Protocol::Other(Version::V5, "mqtt_version_unknown"),
+        _ => Protocol::None,
     }
 }

@@ -1,4 +1,4 @@
-//! Our own MQTT broker: MQTT 3.1.1 from the first byte to the acknowledgement after the commit.
+//! Our own MQTT broker: MQTT 3.1.1 and 5 from the first byte to the acknowledgement after the commit.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -6,7 +6,6 @@
 //! | `listener` | one task a connection, and how many of them |
 //! | `arrival` | from the socket to MQTT: `proxy` (PROXY protocol), `tls`, `websocket`, and `forwarded`: whose connection it is |
 //! | `login` | the CONNECT: who may come in, and with which code is one turned away (pure) |
-//! | `connect` | the CONNECT, taken apart (pure) |
 //! | `register` | accounts and tokens, live; `claims`: who speaks for which observer; `throttle`: who failed too often |
 //! | `identity` | who a client is to us |
 //! | `addresses` | how many connections each address has |
@@ -14,7 +13,8 @@
 //! | `limits` | who sends too much, or everything twice (pure) |
 //! | `board` | who is connected, who was refused and why: what people ask |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
-//! | `frame` | bytes ↔ packets |
+//! | `frame` | bytes ↔ packets, in both versions of MQTT; nobody else knows them apart |
+//! | `reason` | from the name of what went wrong to what the client is told (pure) |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic, and what may have one |
 //! | `outbox` | copies for subscribers at QoS 1, and sessions that are kept while their client is away |
 //! | `presence` | which observers are there, and what subscribers are told of it |
@@ -37,7 +37,6 @@ mod access;
 mod addresses;
 mod arrival;
 pub mod board;
-mod connect;
 mod door;
 mod forwarded;
 mod frame;
@@ -50,6 +49,7 @@ mod neighbourhood;
 mod outbox;
 pub mod presence;
 mod proxy;
+mod reason;
 mod register;
 mod retained;
 #[cfg(test)]
@@ -62,6 +62,8 @@ mod throttle;
 mod tls;
 mod websocket;
 
+#[doc(hidden)]
+pub use door::{Rehearsal, Taken};
 pub use outbox::QueueState;
 pub use register::ClockTrusted;
 pub use socket::BindError;

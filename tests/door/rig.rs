@@ -292,6 +292,14 @@ impl Raw {
         tokio::time::timeout(PATIENCE, all).await.expect("they should come");
     }
 
+    /// Waits for the broker to close the connection, and returns its last bytes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        let all = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await;
+        all.expect("the connection should be closed").unwrap();
+        rest
+    }
+
     /// Shows that nothing has been said: the answer to a PINGREQ comes first.
     pub(crate) async fn nothing_said(&mut self) {
         self.send(&Packet::PingReq).await;

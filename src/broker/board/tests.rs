@@ -200,10 +200,10 @@ fn a_wave_from_many_addresses_costs_its_own_reason_and_the_list_is_bounded() {
         let from = std::net::Ipv4Addr::from_bits(0x0B00_0000 + n).to_string();
         refuse(&board, &from, "first_packet_is_no_connect", 2);
     }
-    refuse(&board, "10.0.0.2", "mqtt_5", 3);
+    refuse(&board, "10.0.0.2", "mqtt_3_1", 3);
     let rows = board.clients(0).refusals;
     assert_eq!(rows.len(), 200);
-    assert_eq!(rows[0].reason, "mqtt_5");
+    assert_eq!(rows[0].reason, "mqtt_3_1");
     assert_eq!(rows[199].reason, "mqtt_3_1", "the oldest of another reason is still there");
     assert_eq!(rows[1].from, "11.0.3.231", "the newest of the wave are kept");
 }

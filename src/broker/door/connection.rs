@@ -25,7 +25,7 @@ use super::events::{DRAIN, End, Event, Phase, Waiting, delivery, read, wait, wri
 use super::session::{Session, Step};
 use super::speaker::Speaker;
 use crate::broker::board::{Seat, Sort};
-use crate::broker::frame::{Frame, Frames};
+use crate::broker::frame::{Frame, Frames, Packet};
 use crate::broker::house::{House, Intake};
 use crate::broker::outbox::Outbox;
 use crate::broker::router::Subscriber;
@@ -117,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             session: Session::new(
                 guest.generation,
                 guest.admitted.who.clone(),
+                (guest.admitted.writer(), guest.admitted.session.expiry_s > 0),
                 Arc::clone(&house.gate),
                 mailbox,
             ),
@@ -161,9 +162,13 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 break end;
             }
         };
-        if matches!(end, End::Closed(_) | End::Forbidden(_)) {
+        if let Some(why) = end.farewell() {
             // What was stored before it went wrong is acknowledged, if the client still listens.
-            let write = self.writer.write_all(&self.session.out);
+            self.session.goodbye(why, end.reason().unwrap_or_default());
+            let write = async {
+                self.writer.write_all(&self.session.out).await?;
+                self.writer.flush().await
+            };
             let _ = tokio::time::timeout(LAST_WORDS, write).await;
         }
         self.let_go();
@@ -315,7 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     }
 
     fn take_in(&mut self, frame: Frame) -> Result<(), End> {
-        if matches!(frame, Frame::Oversized(_) | Frame::Packet(rumqttc::Packet::Publish(_))) {
+        if matches!(frame, Frame::Oversized(_) | Frame::Packet(Packet::Publish(_))) {
             self.house.counters.broker_publishes.increment();
             self.seat.received(self.house.clock.now_ms());
         }
@@ -336,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
                 self.acknowledged(pkid);
                 Ok(())
             }
-            Step::Disconnect => Err(End::Disconnect),
+            Step::Disconnect(goodbye) => Err(self.dismiss(goodbye)),
         }
     }
 

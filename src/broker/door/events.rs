@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::deadlines::Late;
 use super::session::Subscription;
+use crate::broker::reason::{self, Reason};
 use crate::broker::router::{Delivery, Subscriber};
 use crate::message::{Completion, Message, Place};
 
@@ -49,6 +50,8 @@ pub(super) enum Event {
 pub(super) enum End {
     /// The client said goodbye.
     Disconnect,
+    /// The client said goodbye, and that its will is to be published all the same.
+    DisconnectWithWill,
     /// The client went without a word.
     Gone,
     /// The client was silent or deaf for too long.
@@ -69,6 +72,21 @@ impl End {
         !matches!(self, Self::Disconnect | Self::Shutdown)
     }
 
+    /// What a client of MQTT 5 is told, if it is still there and did not go by itself.
+    pub(super) fn farewell(self) -> Option<Reason> {
+        match self {
+            Self::Late(Late::KeepAlive) => Some(Reason::KeepAlive),
+            Self::Closed(name) => Some(reason::of_end(name)),
+            Self::Forbidden(_) => Some(Reason::NotAuthorized),
+            Self::Shutdown => Some(Reason::ShuttingDown),
+            // It was told before its stream was ended.
+            Self::TakenOver => None,
+            Self::Disconnect | Self::DisconnectWithWill | Self::Gone | Self::Late(Late::Write) => {
+                None
+            }
+        }
+    }
+
     /// The name under which it is counted, if it is not the ordinary course of things.
     pub(super) fn reason(self) -> Option<&'static str> {
         match self {
@@ -77,7 +95,11 @@ impl End {
             Self::Closed(reason) => Some(reason),
             // Often two uploaders that were given the same name.
             Self::TakenOver => Some("session_taken_over"),
-            Self::Disconnect | Self::Gone | Self::Shutdown | Self::Forbidden(_) => None,
+            Self::Disconnect
+            | Self::DisconnectWithWill
+            | Self::Gone
+            | Self::Shutdown
+            | Self::Forbidden(_) => None,
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
+use crate::broker::frame::{AckKind, RECEIVE_MAXIMUM, Version, Writer};
+use crate::broker::reason::Reason;
 use crate::message::{Completion, Outcome};
 
 /// The acknowledgement that a PUBLISH waits for.
@@ -21,7 +23,8 @@ pub(super) enum Ack {
 pub(super) struct Inflight {
     generation: u64,
     first: u64,
-    waiting: VecDeque<(Ack, bool)>,
+    /// With the answer, once there is one.
+    waiting: VecDeque<(Ack, Option<Reason>)>,
     /// Packet ids of QoS 2 that were received and not released.
     held: HashSet<u16>,
 }
@@ -35,7 +38,7 @@ pub(super) struct Failed;
 pub(super) const MAX_WAITING: usize = 2_000;
 
 /// A client that leaves so many QoS 2 packet ids unreleased has lost count of them.
-pub(super) const MAX_HELD: usize = 1_000;
+pub(super) const MAX_HELD: usize = RECEIVE_MAXIMUM as usize;
 
 impl Inflight {
     /// For a connection of this generation.
@@ -60,13 +63,20 @@ impl Inflight {
 
     /// Notes a publish that waits for its receipt, and returns the receipt's serial number.
     pub(super) fn open(&mut self, ack: Ack) -> u64 {
-        self.waiting.push_back((ack, false));
+        self.waiting.push_back((ack, None));
         self.first + self.waiting.len() as u64 - 1
     }
 
     /// Notes a publish that is to be acknowledged in its turn without being handed on.
-    pub(super) fn settle(&mut self, ack: Ack) {
-        self.waiting.push_back((ack, true));
+    pub(super) fn settle(&mut self, ack: Ack, answer: Reason) {
+        self.waiting.push_back((ack, Some(answer)));
+    }
+
+    /// Says why the one that was opened last will be refused.
+    pub(super) fn refuse_last(&mut self, answer: Reason) {
+        if let Some((_, done)) = self.waiting.back_mut() {
+            *done = Some(answer);
+        }
     }
 
     /// Ends one. Completions of another generation, and serials that are not open, mean nothing.
@@ -81,20 +91,28 @@ impl Inflight {
         let place = place.and_then(|p| usize::try_from(p).ok());
         let Some((_, done)) = place.and_then(|p| self.waiting.get_mut(p)) else { return Ok(()) };
         match completion.outcome {
-            Outcome::Stored | Outcome::Refused => *done = true,
+            Outcome::Stored | Outcome::Refused => {
+                done.get_or_insert(Reason::Success);
+            }
             Outcome::Failed => return Err(Failed),
         }
         Ok(())
     }
 
     /// Writes the acknowledgements whose turn has come.
-    pub(super) fn drain_into(&mut self, out: &mut BytesMut) {
-        while let Some((ack, true)) = self.waiting.front() {
-            let (kind, pkid) = match ack {
-                Ack::Puback(pkid) => (0x40, *pkid),
-                Ack::Pubrec(pkid) => (0x50, *pkid),
-            };
-            emit_ack(out, kind, pkid);
+    pub(super) fn drain_into(&mut self, writer: Writer, out: &mut BytesMut) {
+        while let Some((ack, Some(answer))) = self.waiting.front() {
+            let (ack, answer) = (*ack, *answer);
+            match ack {
+                Ack::Puback(pkid) => writer.ack(out, AckKind::Stored, pkid, answer),
+                Ack::Pubrec(pkid) => {
+                    writer.ack(out, AckKind::Received, pkid, answer);
+                    if answer.is_failure() && writer.version() == Version::V5 {
+                        // It ends the exchange: no PUBREL will come (MQTT 5 §4.3.3).
+                        self.release(pkid);
+                    }
+                }
+            }
             self.waiting.pop_front();
             self.first += 1;
         }
@@ -118,19 +136,14 @@ impl Inflight {
         self.held.len()
     }
 
-    /// Lets a QoS 2 packet id go, known or not.
-    pub(super) fn release(&mut self, pkid: u16) {
-        self.held.remove(&pkid);
+    /// Lets a QoS 2 packet id go; false: it was not held.
+    pub(super) fn release(&mut self, pkid: u16) -> bool {
+        let known = self.held.remove(&pkid);
         if self.held.is_empty() && self.held.capacity() > 64 {
             self.held = HashSet::new();
         }
+        known
     }
-}
-
-/// Writes one of the packets that are a type and a packet id: PUBACK, PUBREC, PUBCOMP, UNSUBACK.
-pub(super) fn emit_ack(out: &mut BytesMut, first: u8, pkid: u16) {
-    out.put_slice(&[first, 2]);
-    out.put_u16(pkid);
 }
 
 #[cfg(test)]
@@ -143,7 +156,7 @@ mod tests {
 
     fn drained(inflight: &mut Inflight) -> Vec<u8> {
         let mut out = BytesMut::new();
-        inflight.drain_into(&mut out);
+        inflight.drain_into(Writer::default(), &mut out);
         out.to_vec()
     }
 
@@ -152,7 +165,7 @@ mod tests {
         let mut inflight = Inflight::new(7);
         let a = inflight.open(Ack::Puback(10));
         let b = inflight.open(Ack::Pubrec(11));
-        inflight.settle(Ack::Puback(12));
+        inflight.settle(Ack::Puback(12), Reason::Success);
         let d = inflight.open(Ack::Puback(13));
         inflight.complete(stored(d)).unwrap();
         inflight.complete(stored(b)).unwrap();

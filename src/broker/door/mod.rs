@@ -9,17 +9,19 @@ mod connection;
 mod deadlines;
 mod events;
 mod inflight;
+mod rehearsal;
 mod session;
 mod speaker;
 #[cfg(test)]
 mod tests;
+
+pub use self::rehearsal::{Rehearsal, Taken};
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -28,13 +30,13 @@ use self::events::End;
 use self::speaker::Speaker;
 use super::access::{self, Denied, Lane, Nearness};
 use super::board::{Entry, Refused, Seat, Sort, Whom};
-use super::connect::Connect;
-use super::frame::Frames;
+use super::frame::{Connect, Frames, Limits, Version, Welcome, Will, Writer};
 use super::house::{Copy, House, Intake};
 use super::identity::Identity;
 use super::login::refusals::{silently, with};
-use super::login::{self, Admitted, Refusal, Way, Will};
+use super::login::{self, Admitted, Refusal, Way};
 use super::outbox::Outbox;
+use super::reason::Answer;
 use super::register::{self, Recognised};
 use super::sessions::Hold;
 use crate::config::Access;
@@ -83,9 +85,9 @@ struct Guest {
     // Before the session: who waits for that finds the seat free.
     account_seat: Option<register::Seat>,
     session: Option<Hold>,
-    /// A session that is kept, and whether it was there.
+    /// A session that is kept.
     outbox: Option<Outbox>,
-    present: bool,
+    welcome: Welcome,
     will_room: Option<OwnedSemaphorePermit>,
 }
 
@@ -111,16 +113,21 @@ where
     let mut guest = match greeted {
         Ok(guest) => guest,
         Err(refusal) => {
-            return turn_away(reader, writer, (&visitor, &caller), refusal, &house).await;
+            let written = Writer::new(frames.version(), Limits::default());
+            let whom = (&visitor, &caller);
+            return turn_away((reader, writer), written, whom, refusal, &house).await;
         }
     };
     let mut speaker = Speaker::new(&house, guest.generation);
     if let Err(refusal) = guest.settle_in(&house, &mut speaker).await {
-        return turn_away(reader, writer, (&visitor, &caller), refusal, &house).await;
+        let (written, whom) = (guest.admitted.writer(), (&visitor, &caller));
+        return turn_away((reader, writer), written, whom, refusal, &house).await;
     }
     let seat = Arc::new(house.board.enter(guest.generation, guest.entry(&visitor, &house)));
     let _counted = Counted::new(&house);
-    if answer(&mut writer, ConnectReturnCode::Success, guest.present).await.is_err() {
+    let mut out = BytesMut::new();
+    guest.admitted.writer().welcome(&mut out, &guest.welcome);
+    if say(&mut writer, &out).await.is_err() {
         return;
     }
     let in_hand = (Arc::clone(&seat), intake);
@@ -183,7 +190,7 @@ async fn greet<S: AsyncRead>(
     caller.client_id.clone_from(&connect.client_id);
     caller.name = connect.login.as_ref().map(|login| login.name.clone());
     if let Some(reason) = visitor.turned_away {
-        return Err(with(ConnectReturnCode::ServiceUnavailable, reason));
+        return Err(with(Answer::ServiceUnavailable, reason));
     }
     let from = match visitor.outside {
         true => Nearness::Outside,
@@ -205,7 +212,7 @@ async fn greet<S: AsyncRead>(
     };
     let generation = house.next_generation();
     let (account_seat, session, outbox, will_room) = (None, None, None, None);
-    let present = false;
+    let welcome = Welcome::new(house.policy.max_payload);
     Ok(Guest {
         admitted,
         recognised,
@@ -213,7 +220,7 @@ async fn greet<S: AsyncRead>(
         generation,
         session,
         outbox,
-        present,
+        welcome,
         will_room,
     })
 }
@@ -233,16 +240,9 @@ async fn connect<S: AsyncRead>(
     }
 }
 
-async fn answer<S: AsyncWrite>(
-    writer: &mut WriteHalf<S>,
-    code: ConnectReturnCode,
-    session_present: bool,
-) -> std::io::Result<()> {
-    let mut out = BytesMut::with_capacity(4);
-    // The codec cannot fail on a packet of fixed length.
-    let _ = ConnAck::new(code, session_present).write(&mut out);
+async fn say<S: AsyncWrite>(writer: &mut WriteHalf<S>, words: &[u8]) -> std::io::Result<()> {
     let written = tokio::time::timeout(CONNECT_WITHIN, async {
-        writer.write_all(&out).await?;
+        writer.write_all(words).await?;
         // TLS may hold some of it back otherwise.
         writer.flush().await
     });
@@ -250,8 +250,8 @@ async fn answer<S: AsyncWrite>(
 }
 
 async fn turn_away<S: AsyncRead + AsyncWrite>(
-    reader: ReadHalf<S>,
-    mut writer: WriteHalf<S>,
+    (reader, mut writer): (ReadHalf<S>, WriteHalf<S>),
+    written: Writer,
     (visitor, caller): (&Visitor, &Caller),
     refusal: Refusal,
     house: &House,
@@ -276,10 +276,10 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
             subject: None,
         });
     }
-    if let Some(code) = refusal.code {
-        if answer(&mut writer, code, false).await.is_ok() {
-            linger(reader, writer).await;
-        }
+    let mut out = BytesMut::new();
+    let told = refusal.code.is_some_and(|code| written.turn_away(&mut out, code, refusal.reason));
+    if told && say(&mut writer, &out).await.is_ok() {
+        linger(reader, writer).await;
     }
 }
 
@@ -316,7 +316,7 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
         End::Shutdown | End::Closed(_) | End::Forbidden(_) => linger(reader, writer).await,
-        End::Disconnect | End::Gone | End::Late(_) => {}
+        End::Disconnect | End::DisconnectWithWill | End::Gone | End::Late(_) => {}
     }
 }
 
@@ -327,6 +327,7 @@ impl Guest {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
         }
+        self.name(house);
         if let Some(will) = &self.admitted.will {
             self.will_room = house.room_for_will(will);
             if self.will_room.is_none() {
@@ -354,23 +355,48 @@ impl Guest {
         Ok(())
     }
 
+    /// Gives a client of MQTT 5 that has no name one (MQTT-3.1.3-7).
+    fn name(&mut self, house: &House) {
+        if self.admitted.version == Version::V5 && self.admitted.client_id.is_empty() {
+            let id = house.client_id();
+            self.admitted.client_id.clone_from(&id);
+            self.welcome.assigned_id = Some(id);
+        }
+    }
+
     /// Takes up the session that was kept, or ends it, as the client wants it (MQTT-3.1.2-4,
-    /// MQTT-3.1.2-6). Sessions are kept for names, not for addresses: whoever has an address today
-    /// may be somebody else tomorrow.
+    /// MQTT-3.1.2-6), and says for how long it will be kept.
     fn find_session(&mut self, house: &House) {
+        let wanted_s = self.admitted.session.expiry_s;
+        let granted = self.keep_session(house).map_or(0, |keep| keep.as_secs());
+        let granted_s = u32::try_from(granted).unwrap_or(u32::MAX);
+        self.welcome.expiry_s = (granted_s != wanted_s).then_some(granted_s);
+    }
+
+    /// For how long the session is kept after this connection; `None`: there is none. Sessions are
+    /// kept for names, not for addresses: whoever has an address today may be somebody else tomorrow.
+    fn keep_session(&mut self, house: &House) -> Option<Duration> {
         let named = !matches!(self.admitted.who.identity, Identity::Anonymous(_));
-        let Some(key) = self.admitted.session_key().filter(|_| named) else { return };
-        if self.admitted.clean_session {
+        let key = self.admitted.session_key().filter(|_| named)?;
+        let wish = self.admitted.session;
+        if wish.clean_start {
             house.outboxes().discard(&key);
-            return house.state.changed();
+            house.state.changed();
         }
-        match house.outboxes().resume(&key, None, house.clock.now_ms()) {
-            Some((outbox, present)) => (self.outbox, self.present) = (Some(outbox), present),
-            None => house.note("session_not_kept", || {
-                format!("a session of {} is not kept: there are too many", key.0)
-            }),
+        if wish.expiry_s == 0 && !house.outboxes().has(&key) {
+            return None;
         }
+        let keep = house.outboxes().bounded(Duration::from_secs(wish.expiry_s.into()));
+        let resumed = house.outboxes().resume(&key, Some(keep), house.clock.now_ms());
         house.state.changed();
+        let Some((outbox, present)) = resumed else {
+            house.note("session_not_kept", || {
+                format!("a session of {} is not kept: there are too many", key.0)
+            });
+            return None;
+        };
+        (self.outbox, self.welcome.session_present) = (Some(outbox), present);
+        Some(keep)
     }
 
     /// As the board shows it.
@@ -380,7 +406,7 @@ impl Guest {
             from: visitor.peer,
             client_id: self.admitted.client_id.clone(),
             listener: Arc::clone(&visitor.listener),
-            protocol: "3.1.1",
+            protocol: self.admitted.version.name(),
             keep_alive: self.admitted.keep_alive,
             since_ms: house.clock.now_ms(),
             token_ends_ms: None,
@@ -399,7 +425,9 @@ impl Guest {
         speaker: &mut Speaker,
         intake: &Intake,
     ) {
-        let Some(Will { topic, payload, retain, qos }) = self.admitted.will.take() else { return };
+        let Some(Will { topic, payload, retain, qos, .. }) = self.admitted.will.take() else {
+            return;
+        };
         let who = &self.admitted.who;
         let allowed = if topic.contains('\0') {
             Err(Denied { reason: "nul_in_topic", topic })

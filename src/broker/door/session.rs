@@ -5,15 +5,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{self, Packet, SubAck, SubscribeReasonCode};
 use tokio::sync::mpsc;
 
-use super::inflight::{Ack, Inflight, MAX_HELD, emit_ack};
+use super::inflight::{Ack, Inflight, MAX_HELD};
 use crate::broker::access::{Denied, Gate, Permit};
-use crate::broker::frame::{Frame, Oversized};
+use crate::broker::frame::{
+    AckKind, Disconnect, Filter, Flags, Frame, Oversized, Packet, Publish, RetainHandling,
+    Subscribe, Unsubscribe, Writer,
+};
 use crate::broker::identity::{ObserverKey, Who};
+use crate::broker::reason::{self, Reason};
 use crate::message::topic::normalised;
 use crate::message::{Completion, Receipt};
 
@@ -23,6 +26,9 @@ pub(super) struct Session {
     generation: u64,
     who: Who,
     gate: Arc<Gate>,
+    writer: Writer,
+    /// Whether its session outlives the connection.
+    keeps: bool,
     mailbox: mpsc::UnboundedSender<Completion>,
     inflight: Inflight,
     /// With the QoS that was granted.
@@ -49,7 +55,7 @@ pub(super) enum Step {
     /// The client has a copy that was sent at QoS 1.
     Acknowledged(u16),
     /// The client says goodbye.
-    Disconnect,
+    Disconnect(Disconnect),
 }
 
 /// A publish that may be handed on.
@@ -75,9 +81,11 @@ pub(super) struct Subscription {
     /// Its packet id.
     pub(super) pkid: u16,
     /// The answer to each of its filters.
-    pub(super) codes: Vec<SubscribeReasonCode>,
+    pub(super) codes: Vec<Result<QoS, Reason>>,
     /// The filters that were granted, with the QoS, those included that the connection had before.
     pub(super) granted: Vec<(String, QoS)>,
+    /// Those of them that want the retained messages.
+    pub(super) retained: Vec<(String, QoS)>,
     /// Those of them that it had with another QoS: that subscription is replaced (MQTT-3.8.4-3).
     pub(super) replaced: Vec<String>,
     /// The filters that were refused, and why.
@@ -91,10 +99,11 @@ const MAX_FILTERS: usize = 100;
 const OUT_IS_FULL: usize = 64 * 1024;
 
 impl Session {
-    /// For a connection whose receipts go to `mailbox`.
+    /// For a connection whose receipts go to `mailbox`; `keeps`: its session outlives it.
     pub(super) fn new(
         generation: u64,
         who: Who,
+        (writer, keeps): (Writer, bool),
         gate: Arc<Gate>,
         mailbox: mpsc::UnboundedSender<Completion>,
     ) -> Self {
@@ -102,6 +111,8 @@ impl Session {
             generation,
             who,
             gate,
+            writer,
+            keeps,
             mailbox,
             inflight: Inflight::new(generation),
             subscriptions: BTreeMap::new(),
@@ -149,6 +160,11 @@ impl Session {
         self.inflight.len()
     }
 
+    /// How many copies at QoS 1 the client takes unacknowledged.
+    pub(super) fn receive_maximum(&self) -> u16 {
+        self.writer.receive_maximum()
+    }
+
     /// Who the client is.
     pub(super) fn who(&self) -> &Who {
         &self.who
@@ -173,7 +189,7 @@ impl Session {
             Frame::Oversized(what) => self.oversized(what)?,
             Frame::Packet(packet) => self.packet(packet)?,
         };
-        self.inflight.drain_into(&mut self.out);
+        self.inflight.drain_into(self.writer, &mut self.out);
         Ok(step)
     }
 
@@ -183,23 +199,41 @@ impl Session {
     /// A message could not be stored: close the connection, and it will be sent again.
     pub(super) fn complete(&mut self, completion: Completion) -> Result<(), &'static str> {
         self.inflight.complete(completion).map_err(|_| "message_not_stored")?;
-        self.inflight.drain_into(&mut self.out);
+        self.inflight.drain_into(self.writer, &mut self.out);
         Ok(())
     }
 
     /// Answers a SUBSCRIBE.
-    pub(super) fn subscribed(&mut self, pkid: u16, codes: Vec<SubscribeReasonCode>) {
-        // The only error is a length that cannot be expressed; it was one of the client's own.
-        let _ = SubAck::new(pkid, codes).write(&mut self.out);
+    pub(super) fn subscribed(&mut self, subscription: &Subscription) {
+        let Subscription { pkid, codes, denied, .. } = subscription;
+        let reason = denied.first().map(|denied| denied.reason);
+        self.writer.suback(&mut self.out, *pkid, codes, reason);
     }
 
-    /// Takes back what a SUBSCRIBE was granted: there is no room for it.
-    pub(super) fn refuse(&mut self, subscription: &mut Subscription) {
+    /// Takes back what a SUBSCRIBE was granted, for a reason of this name.
+    pub(super) fn refuse(&mut self, subscription: &mut Subscription, reason: &'static str) {
         for (filter, _) in subscription.granted.drain(..) {
             self.subscriptions.remove(&filter);
         }
+        subscription.retained.clear();
         subscription.replaced.clear();
-        subscription.codes.fill(SubscribeReasonCode::Failure);
+        subscription.denied.push(Denied { reason, topic: String::new() });
+        subscription.codes.fill(Err(reason::of_subscribe(reason)));
+    }
+
+    /// Says why the publish that was taken in last will be refused.
+    pub(super) fn refuse_last(&mut self, reason: &str) {
+        self.inflight.refuse_last(reason::of_publish(reason));
+    }
+
+    /// Writes a copy for the client; false if it takes none of this size.
+    pub(super) fn deliver(&mut self, topic: &[u8], payload: &[u8], flags: Flags) -> bool {
+        self.writer.publish(&mut self.out, topic, payload, flags)
+    }
+
+    /// Says why the connection ends, to a client that can be told.
+    pub(super) fn goodbye(&mut self, why: Reason, reason: &str) {
+        self.writer.goodbye(&mut self.out, why, reason);
     }
 
     fn packet(&mut self, packet: Packet) -> Result<Step, &'static str> {
@@ -207,39 +241,43 @@ impl Session {
             Packet::Publish(publish) => self.publish(publish),
             Packet::PubRel(release) => {
                 // An unknown one too: the client has lost count, and asks for ever (MQTT-4.3.3-2).
-                self.inflight.release(release.pkid);
-                emit_ack(&mut self.out, 0x70, release.pkid);
+                let known = self.inflight.release(release.pkid);
+                let answer = if known { Reason::Success } else { Reason::UnknownId };
+                self.writer.ack(&mut self.out, AckKind::Complete, release.pkid, answer);
                 Ok(Step::Nothing)
             }
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe),
             Packet::PingReq => {
-                self.out.put_slice(&[0xD0, 0]);
+                self.writer.pong(&mut self.out);
                 Ok(Step::Nothing)
             }
-            Packet::Disconnect => Ok(Step::Disconnect),
+            Packet::Disconnect(goodbye) => {
+                // MQTT 5 §3.14.2.2.2.
+                let too_late = !self.keeps && goodbye.expiry_s.is_some_and(|s| s > 0);
+                if too_late {
+                    Err("session_expiry_too_late")
+                } else {
+                    Ok(Step::Disconnect(goodbye))
+                }
+            }
             Packet::PubAck(ack) => Ok(Step::Acknowledged(ack.pkid)),
             // Copies go out with QoS 1 at the most, so nothing waits for these.
             Packet::PubRec(_) | Packet::PubComp(_) => Ok(Step::Nothing),
-            Packet::Connect(_) => Err("second_connect"),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                Err("packet_that_only_a_server_sends")
-            }
+            Packet::Connect => Err("second_connect"),
+            Packet::Auth => Err("auth_without_method"),
+            Packet::OfServer => Err("packet_that_only_a_server_sends"),
         }
     }
 
-    fn publish(&mut self, publish: v4::Publish) -> Result<Step, &'static str> {
-        if publish.topic.contains('\0') {
-            // MQTT-1.5.3-2.
-            return Err("nul_in_topic");
-        }
+    fn publish(&mut self, publish: Publish) -> Result<Step, &'static str> {
         let Some(ack) = self.acknowledgement(publish.qos, publish.pkid)? else {
             return Ok(Step::Nothing);
         };
         let (topic, permit) = match self.gate.publish(&self.who, publish.topic) {
             Ok(allowed) => allowed,
             Err(denied) => {
-                ack.into_iter().for_each(|ack| self.inflight.settle(ack));
+                self.settle_denied(ack, denied.reason);
                 return Ok(Step::Denied(denied));
             }
         };
@@ -257,10 +295,16 @@ impl Session {
         }))
     }
 
-    fn oversized(&mut self, what: Oversized) -> Result<Step, &'static str> {
-        if let Some(ack) = self.acknowledgement(what.qos, what.pkid)? {
-            ack.into_iter().for_each(|ack| self.inflight.settle(ack));
+    /// Acknowledges a publish in its turn without handing it on.
+    fn settle_denied(&mut self, ack: Option<Ack>, reason: &str) {
+        if let Some(ack) = ack {
+            self.inflight.settle(ack, reason::of_publish(reason));
         }
+    }
+
+    fn oversized(&mut self, what: Oversized) -> Result<Step, &'static str> {
+        let ack = self.acknowledgement(what.qos, what.pkid)?.flatten();
+        self.settle_denied(ack, "publish_too_large");
         Ok(Step::Oversized)
     }
 
@@ -282,44 +326,65 @@ impl Session {
             }
             QoS::ExactlyOnce => {
                 if !self.inflight.awaits_pubrec(pkid) {
-                    self.inflight.settle(Ack::Pubrec(pkid));
+                    self.inflight.settle(Ack::Pubrec(pkid), Reason::Success);
                 }
                 Ok(None)
             }
         }
     }
 
-    fn subscribe(&mut self, subscribe: v4::Subscribe) -> Result<Step, &'static str> {
+    fn subscribe(&mut self, subscribe: Subscribe) -> Result<Step, &'static str> {
         if subscribe.pkid == 0 {
             return Err("packet_id_0");
         }
-        let (mut codes, mut granted, mut denied) = (Vec::new(), Vec::new(), Vec::new());
-        let mut replaced = Vec::new();
+        let mut answer = Subscription {
+            pkid: subscribe.pkid,
+            codes: Vec::new(),
+            granted: Vec::new(),
+            retained: Vec::new(),
+            replaced: Vec::new(),
+            denied: Vec::new(),
+        };
         for filter in subscribe.filters {
             // As the topics are that it shall match.
             let path = normalised(&filter.path).into_owned();
-            match self.may_have(&path) {
-                Ok(()) => {
-                    // QoS 2 is granted as 1 (MQTT-3.8.4-6): a copy may come twice after a break.
-                    let qos = match filter.qos {
-                        QoS::AtMostOnce => QoS::AtMostOnce,
-                        QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
-                    };
-                    let before = self.subscriptions.insert(path.clone(), qos);
-                    if before.is_some_and(|before| before != qos) {
-                        replaced.push(path.clone());
-                    }
-                    granted.push((path, qos));
-                    codes.push(SubscribeReasonCode::Success(qos));
-                }
+            match self.may_have_as(&path, &filter) {
+                Ok(()) => self.grant(path, &filter, &mut answer),
                 Err(reason) => {
-                    denied.push(Denied { reason, topic: path });
-                    codes.push(SubscribeReasonCode::Failure);
+                    answer.denied.push(Denied { reason, topic: path });
+                    answer.codes.push(Err(reason::of_subscribe(reason)));
                 }
             }
         }
-        let pkid = subscribe.pkid;
-        Ok(Step::Subscribe(Subscription { pkid, codes, granted, replaced, denied }))
+        Ok(Step::Subscribe(answer))
+    }
+
+    fn grant(&mut self, path: String, filter: &Filter, answer: &mut Subscription) {
+        // QoS 2 is granted as 1 (MQTT-3.8.4-6): a copy may come twice after a break.
+        let qos = match filter.qos {
+            QoS::AtMostOnce => QoS::AtMostOnce,
+            QoS::AtLeastOnce | QoS::ExactlyOnce => QoS::AtLeastOnce,
+        };
+        let before = self.subscriptions.insert(path.clone(), qos);
+        if before.is_some_and(|before| before != qos) {
+            answer.replaced.push(path.clone());
+        }
+        let retained = match filter.retained {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => before.is_none(),
+            RetainHandling::Never => false,
+        };
+        if retained {
+            answer.retained.push((path.clone(), qos));
+        }
+        answer.granted.push((path, qos));
+        answer.codes.push(Ok(qos));
+    }
+
+    fn may_have_as(&self, path: &str, filter: &Filter) -> Result<(), &'static str> {
+        self.may_have(path)?;
+        // Neither the router nor the queues say whose message a copy is of.
+        if filter.no_local { Err("subscribe_without_own_messages") } else { Ok(()) }
     }
 
     fn may_have(&self, filter: &str) -> Result<(), &'static str> {
@@ -334,17 +399,25 @@ impl Session {
     }
 
     /// Always answered, also for what was never subscribed (MQTT-3.10.4-5).
-    fn unsubscribe(&mut self, unsubscribe: v4::Unsubscribe) -> Result<Step, &'static str> {
-        if unsubscribe.pkid == 0 {
+    fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<Step, &'static str> {
+        let Unsubscribe { pkid, filters } = unsubscribe;
+        if pkid == 0 {
             return Err("packet_id_0");
         }
-        if unsubscribe.topics.is_empty() {
+        if filters.is_empty() {
             return Err("unsubscribe_from_nothing");
         }
-        let normal = |filter: String| normalised(&filter).into_owned();
-        let mut had: Vec<String> = unsubscribe.topics.into_iter().map(normal).collect();
-        had.retain(|filter| self.subscriptions.remove(filter).is_some());
-        emit_ack(&mut self.out, 0xB0, unsubscribe.pkid);
+        let (mut had, mut codes) = (Vec::new(), Vec::new());
+        for filter in filters {
+            let filter = normalised(&filter).into_owned();
+            if self.subscriptions.remove(&filter).is_some() {
+                had.push(filter);
+                codes.push(Reason::Success);
+            } else {
+                codes.push(Reason::NoSubscription);
+            }
+        }
+        self.writer.unsuback(&mut self.out, pkid, &codes);
         Ok(Step::Unsubscribe(had))
     }
 }

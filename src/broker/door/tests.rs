@@ -6,7 +6,8 @@ mod roles;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{
-    Connect, LastWill, Packet, PubRel, Publish, Subscribe, SubscribeFilter, Unsubscribe,
+    ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubRel, Publish, Subscribe,
+    SubscribeFilter, Unsubscribe,
 };
 use tokio::io::AsyncWriteExt;
 

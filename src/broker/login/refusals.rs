@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use rumqttc::mqttbytes::v4::ConnectReturnCode;
-
 use crate::broker::identity::ObserverKey;
+use crate::broker::reason::Answer;
 use crate::config::Account;
 use crate::crypto::token;
 
 /// A client that is turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::broker) struct Refusal {
-    /// The code of the CONNACK; `None`: what came is no MQTT login, and gets no answer.
-    pub(in crate::broker) code: Option<ConnectReturnCode>,
+    /// What it is told; `None`: what came is no MQTT login, and gets no answer.
+    pub(in crate::broker) code: Option<Answer>,
     /// The name under which it is counted.
     pub(in crate::broker) reason: &'static str,
     /// For the log and the list of refusals: who it was, what is wrong, what to do.
@@ -27,7 +26,7 @@ impl Refusal {
 
     /// Whether wrong credentials were shown, which an address may do so often and no more.
     pub(in crate::broker) fn is_wrong_login(&self) -> bool {
-        use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
+        use Answer::{BadUserNamePassword, NotAuthorized};
         matches!(self.code, Some(BadUserNamePassword | NotAuthorized))
     }
 }
@@ -38,22 +37,22 @@ pub(in crate::broker) fn silently(reason: &'static str) -> Refusal {
 }
 
 /// An answer with this code.
-pub(in crate::broker) fn with(code: ConnectReturnCode, reason: &'static str) -> Refusal {
+pub(in crate::broker) fn with(code: Answer, reason: &'static str) -> Refusal {
     Refusal { code: Some(code), reason, help: None }
 }
 
 /// A token that is not right: code 5 for one that is its owner's, but not for us or for now; else 4.
 pub(in crate::broker) fn token(key: ObserverKey, error: &token::Error) -> Refusal {
     let code = match error.is_genuine() {
-        true => ConnectReturnCode::NotAuthorized,
-        false => ConnectReturnCode::BadUserNamePassword,
+        true => Answer::NotAuthorized,
+        false => Answer::BadUserNamePassword,
     };
     with(code, error.name()).because(format!("v1_{key}: {error}"))
 }
 
 /// A user name that announces a token and has no key.
 pub(in crate::broker) fn no_key_in_name(name: &str) -> Refusal {
-    with(ConnectReturnCode::BadUserNamePassword, "token_user_name_without_key").because(format!(
+    with(Answer::BadUserNamePassword, "token_user_name_without_key").because(format!(
         "{}: a user name that begins with v1_ goes on with the 64 hex digits of the public key",
         shown(name)
     ))
@@ -61,7 +60,7 @@ pub(in crate::broker) fn no_key_in_name(name: &str) -> Refusal {
 
 /// A name that no account has.
 pub(in crate::broker) fn unknown_account(name: &str) -> Refusal {
-    with(ConnectReturnCode::BadUserNamePassword, "account_unknown").because(format!(
+    with(Answer::BadUserNamePassword, "account_unknown").because(format!(
         "{}: there is no such account; make one with `meshbox account add`",
         shown(name)
     ))
@@ -69,7 +68,7 @@ pub(in crate::broker) fn unknown_account(name: &str) -> Refusal {
 
 /// A password that is not the account's.
 pub(in crate::broker) fn wrong_password(name: &str) -> Refusal {
-    with(ConnectReturnCode::BadUserNamePassword, "password_wrong").because(format!(
+    with(Answer::BadUserNamePassword, "password_wrong").because(format!(
         "{}: the password is wrong; `meshbox account passwd` sets another one",
         shown(name)
     ))
@@ -77,13 +76,13 @@ pub(in crate::broker) fn wrong_password(name: &str) -> Refusal {
 
 /// Too many logins wait before this one.
 pub(in crate::broker) fn busy(name: &str) -> Refusal {
-    with(ConnectReturnCode::ServiceUnavailable, "login_queue_full")
+    with(Answer::ServiceUnavailable, "login_queue_full")
         .because(format!("{}: too many logins at once; it will come again", shown(name)))
 }
 
 /// An account whose connections are all there.
 pub(in crate::broker) fn no_seat(account: &Account) -> Refusal {
-    with(ConnectReturnCode::ServiceUnavailable, "account_connections_used_up").because(format!(
+    with(Answer::ServiceUnavailable, "account_connections_used_up").because(format!(
         "{}: it has the {} connections of its maxConnections already",
         shown(&account.name),
         account.max_connections.unwrap_or_default()
@@ -92,13 +91,13 @@ pub(in crate::broker) fn no_seat(account: &Account) -> Refusal {
 
 /// An account that changed while its client was coming in.
 pub(in crate::broker) fn account_changed(name: &str) -> Refusal {
-    with(ConnectReturnCode::ServiceUnavailable, "account_changed")
+    with(Answer::ServiceUnavailable, "account_changed")
         .because(format!("{}: the account has just changed", shown(name)))
 }
 
 /// Wrong credentials from an address that has shown too many.
 pub(in crate::broker) fn throttled(wait: Duration) -> Refusal {
-    with(ConnectReturnCode::ServiceUnavailable, "login_throttled").because(format!(
+    with(Answer::TooOften, "login_throttled").because(format!(
         "too many failed logins within a minute; further ones are judged in {} s",
         wait.as_secs() + 1
     ))

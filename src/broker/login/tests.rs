@@ -4,6 +4,7 @@ use super::*;
 use bytes::BytesMut;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{self, LastWill};
+use rumqttc::v5::mqttbytes::v5;
 
 fn read(bytes: &[u8]) -> Result<Option<Connect>, Refusal> {
     let mut frames = Frames::default();
@@ -11,12 +12,16 @@ fn read(bytes: &[u8]) -> Result<Option<Connect>, Refusal> {
     read_connect(&mut frames)
 }
 
-fn code(refusal: &Refusal) -> Option<ConnectReturnCode> {
+fn code(refusal: &Refusal) -> Option<Answer> {
     refusal.code
 }
 
 fn named(client_id: &str, clean_session: bool) -> Connect {
-    Connect { client_id: client_id.into(), clean_session, ..Connect::default() }
+    let mut connect = v4::Connect::new(client_id);
+    connect.clean_session = clean_session;
+    let mut bytes = BytesMut::new();
+    connect.write(&mut bytes).unwrap();
+    read(&bytes).unwrap().unwrap()
 }
 
 fn login(name: &str) -> Login {
@@ -39,17 +44,19 @@ fn every_cut_of_a_connect_waits_for_the_rest() {
 
 #[test]
 fn other_protocols_are_refused_with_code_1_or_in_silence() {
-    let version = Some(ConnectReturnCode::RefusedProtocolVersion);
+    let version = Some(Answer::RefusedProtocolVersion);
+    // For which MQTT 3.1.1 has no code.
+    let malformed = Some(Answer::Malformed);
     let cases: [(&[u8], _, &str); 13] = [
         (b"\x10\x0e\0\x06MQIsdp\x03\x02\0\x3c\0\0", version, "mqtt_3_1"),
-        (b"\x10\x0d\0\x04MQTT\x05\x02\0\x3c\0\0\0", version, "mqtt_5"),
+        (b"\x10\x0d\0\x04MQTT\x06\x02\0\x3c\0\0\0", version, "mqtt_version_unknown"),
         (b"\x10\x0c\0\x04MQTT\x84\x02\0\x3c\0\0", version, "mqtt_version_unknown"),
         (b"\x10\x0c\0\x04MQTX\x04\x02\0\x3c\0\0", None, "not_mqtt"),
         (b"\x10\x20\xff\xff", None, "not_mqtt"),
-        (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", None, "malformed_connect"),
-        (b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\x09", None, "malformed_connect"),
+        (b"\x10\x0c\0\x04MQTT\x04\x03\0\x3c\0\0", malformed, "malformed_connect"),
+        (b"\x10\x0c\0\x04MQTT\x04\x02\0\x3c\0\x09", malformed, "malformed_connect"),
         (b"GET / HTTP/1.1\r\n", None, "http_without_websocket"),
-        (b"\x10\xff\xff\xff\x7f", None, "connect_too_large"),
+        (b"\x10\xff\xff\xff\x7f", Some(Answer::TooLarge), "connect_too_large"),
         (b"\x16\x03\x01\x02\0\x01", None, "tls_on_plain_listener"),
         (b"PROXY TCP4 1.2.3.4", None, "proxy_header_not_expected"),
         (b"\r\n\r\n\0\r\nQUIT\n", None, "proxy_header_not_expected"),
@@ -68,7 +75,7 @@ fn client_ids_of_every_length_come_in_and_an_empty_one_needs_a_clean_session() {
     }
     for (id, clean) in [("x".repeat(1025).as_str(), true), ("a\0", true), ("", false)] {
         let refusal = check(&named(id, clean)).unwrap_err();
-        assert_eq!(code(&refusal), Some(ConnectReturnCode::BadClientId));
+        assert_eq!(code(&refusal), Some(Answer::BadClientId));
     }
 }
 
@@ -130,4 +137,69 @@ fn what_a_stranger_calls_itself_does_not_fill_the_memory() {
     let refusal = refusals::wrong_password(&format!("a\n{}", "x".repeat(10_000)));
     let help = refusal.help.unwrap();
     assert!(help.len() < 300 && !help.contains('\n'), "{help}");
+}
+
+#[test]
+fn a_client_of_another_version_is_answered_in_the_one_that_it_understands() {
+    let cases: [(u8, &[u8]); 6] = [
+        (3, &[0x20, 2, 0, 1]),
+        (0x83, &[0x20, 2, 0, 1]),
+        (0x84, &[0x20, 2, 0, 1]),
+        (0, &[0x20, 2, 0, 1]),
+        (6, &[0x20, 3, 0, 0x84, 0]),
+        (0x85, &[0x20, 3, 0, 0x84, 0]),
+    ];
+    for (level, answer) in cases {
+        let mut frames = Frames::default();
+        frames.push(b"\x10\x0d\0\x04MQTT");
+        frames.push(&[level, 2, 0, 60, 0, 0, 0]);
+        let refusal = read_connect(&mut frames).unwrap_err();
+        let mut out = BytesMut::new();
+        let writer = Writer::new(frames.version(), Limits::default());
+        assert!(writer.turn_away(&mut out, refusal.code.unwrap(), ""));
+        assert_eq!(out, answer, "{level}");
+    }
+}
+
+fn v5_connect(id: &str, properties: Option<v5::ConnectProperties>) -> BytesMut {
+    let (client_id, clean_start) = (id.to_owned(), true);
+    let connect = v5::Connect { keep_alive: 60, client_id, clean_start, properties };
+    let mut out = BytesMut::new();
+    connect.write(&None, &None, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn a_version_5_client_may_leave_its_name_to_us_and_say_what_it_takes() {
+    let mut asked = v5::ConnectProperties::new();
+    asked.session_expiry_interval = Some(300);
+    asked.receive_maximum = Some(9);
+    asked.max_packet_size = Some(1_000);
+    asked.request_problem_info = Some(0);
+    let connect = read(&v5_connect("", Some(asked))).unwrap().unwrap();
+    assert_eq!(check(&connect), Ok(()));
+    let who = Who::anonymous("10.0.0.9".parse().unwrap(), Nearness::Lan);
+    let admitted = Admitted::new(connect, who, None);
+    assert_eq!(admitted.version, Version::V5);
+    assert_eq!(admitted.session, SessionWish { clean_start: true, expiry_s: 300 });
+    let limits = Limits { receive_maximum: 9, packet: 1_000, problem_info: false };
+    assert_eq!(admitted.limits, limits);
+}
+
+#[test]
+fn a_client_that_could_not_even_read_its_welcome_is_turned_away() {
+    let mut asked = v5::ConnectProperties::new();
+    asked.max_packet_size = Some(63);
+    let connect = read(&v5_connect("x", Some(asked))).unwrap().unwrap();
+    let refusal = check(&connect).unwrap_err();
+    assert_eq!(refusal.code, Some(Answer::TooLarge));
+}
+
+#[test]
+fn every_cut_of_a_version_5_connect_waits_for_the_rest() {
+    let bytes = v5_connect("gateway", Some(v5::ConnectProperties::new()));
+    for len in 0..bytes.len() {
+        assert_eq!(read(&bytes[..len]), Ok(None), "{len} bytes");
+    }
+    assert!(read(&bytes).unwrap().is_some());
 }

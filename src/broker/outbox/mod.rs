@@ -170,7 +170,7 @@ impl Outboxes {
     ) -> Option<(Outbox, bool)> {
         let mut table = self.table();
         self.expire(&mut table, now_ms);
-        let keep = keep.map_or(self.0.limits.keep, |keep| keep.min(self.0.limits.keep));
+        let keep = keep.map_or(self.0.limits.keep, |keep| self.bounded(keep));
         if let Some(id) = table.kept.get(key).copied() {
             let slot = table.slots.get_mut(&id)?;
             slot.queue.resume();
@@ -183,6 +183,16 @@ impl Outboxes {
         let id = table.add(Slot::new(key.clone(), Some(keep)));
         table.kept.insert(key.clone(), id);
         Some((self.hold(&mut table, id), false))
+    }
+
+    /// Whether a session of this key is kept.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.table().kept.contains_key(key)
+    }
+
+    /// For how long a session is kept for which so much is wanted.
+    pub(super) fn bounded(&self, keep: Duration) -> Duration {
+        keep.min(self.0.limits.keep)
     }
 
     /// Ends the session of this key, if one is kept (MQTT-3.1.2-6).
@@ -469,6 +479,17 @@ impl Outbox {
     /// The client has acknowledged a packet id. False: it is not known.
     pub(super) fn acknowledge(&self, pkid: u16) -> bool {
         self.with_queue(|queue| queue.acknowledge(pkid)).unwrap_or(false)
+    }
+
+    /// The client takes no more than so many copies at QoS 1 unacknowledged.
+    pub(super) fn narrow(&self, receive_maximum: u16) {
+        self.with_queue(|queue| queue.narrow(receive_maximum.into()));
+    }
+
+    /// Keeps the session for so long after its connection, within the configured bound.
+    pub(super) fn keep(&self, keep: Duration) {
+        let keep = self.all.bounded(keep);
+        self.change(|slot, _| (slot.keep, slot.changed) = (Some(keep), true));
     }
 
     /// Copies that this queue has lost since the start.

@@ -62,6 +62,8 @@ pub(super) struct Queue {
     written: u64,
     /// Serials that may stand in the file and are here no more.
     taken: Vec<u64>,
+    /// The client takes fewer than [`WINDOW`].
+    narrower: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -123,7 +125,11 @@ impl Queue {
 
     /// The next copy to write; `None` when there is none, or when the window is full.
     pub(super) fn next(&mut self) -> Option<Outgoing> {
+        let (window, underway) = (self.window(), self.sent.iter().filter(|s| !s.again).count());
         if let Some(sent) = self.sent.iter_mut().find(|sent| sent.again) {
+            if underway >= window {
+                return None;
+            }
             sent.again = false;
             return Some(Outgoing { item: sent.item.clone(), pkid: sent.pkid, dup: true });
         }
@@ -160,6 +166,11 @@ impl Queue {
             self.leave(sent.serial, &sent.item);
         }
         true
+    }
+
+    /// The client of this connection takes no more than so many unacknowledged.
+    pub(super) fn narrow(&mut self, receive_maximum: usize) {
+        self.narrower = (receive_maximum < WINDOW).then_some(receive_maximum);
     }
 
     /// The client is back: what it has not acknowledged is sent again, first and in the same order
@@ -201,8 +212,12 @@ impl Queue {
         sent.chain(self.waiting.iter().cloned())
     }
 
+    fn window(&self) -> usize {
+        self.narrower.unwrap_or(WINDOW)
+    }
+
     fn window_has_room(&self) -> bool {
-        self.sent.len() < WINDOW
+        self.sent.len() < self.window()
     }
 
     fn launch(&mut self, serial: u64, item: Item) -> Outgoing {
@@ -290,6 +305,24 @@ mod tests {
         assert!(!queue.acknowledge(1), "not sent on this connection yet");
         let expected = [("0", 1, true), ("2", 3, true), ("3", 4, false)];
         assert_eq!(sent(&mut queue), expected.map(|(p, id, dup)| (p.to_owned(), id, dup)));
+    }
+
+    #[test]
+    fn a_client_that_takes_fewer_gets_no_more_whether_new_or_again() {
+        let (mut queue, _) = filled(0..6, ROOMY);
+        assert_eq!(sent(&mut queue).len(), 6);
+        queue.resume();
+        queue.narrow(2);
+        queue.push(item(6, QoS::AtLeastOnce), ROOMY);
+        let ids = |queue: &mut Queue| sent(queue).iter().map(|s| s.1).collect::<Vec<_>>();
+        assert_eq!(ids(&mut queue), [1, 2]);
+        queue.acknowledge(1);
+        assert_eq!(ids(&mut queue), [3]);
+        for pkid in 2..6 {
+            assert!(queue.acknowledge(pkid));
+            // The new one, too, once those that were sent before leave room for it.
+            assert_eq!(ids(&mut queue), [pkid + 2]);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What holds for every input: asked by the fuzz targets of inputs that nobody has thought of, and by
 //! `cargo test` of all that is kept in `corpus/`. Each panics with what does not hold.
 
+pub(crate) mod door;
 pub(crate) mod envelope;
 mod inside;
 pub(crate) mod packet;

@@ -2,15 +2,16 @@
 //! and what the router brings (QoS 0).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
 
 use super::super::events::{End, Event, Waiting};
 use super::super::session::Subscription;
 use super::Connection;
-use super::oversight::visible;
+use super::oversight::{too_large, visible};
 use crate::broker::board::Sort;
-use crate::broker::frame::{Flags, emit_publish};
+use crate::broker::frame::{Disconnect, Flags};
 use crate::broker::outbox::{Item, Outbox, Outgoing};
 use crate::broker::retained::Retained;
 use crate::broker::router::Delivery;
@@ -30,6 +31,7 @@ impl<S> Connection<S> {
     /// Goes on with a session that was kept: what it had subscribed to at QoS 0 the router delivers.
     pub(super) fn resume(&mut self) {
         let Some(outbox) = &self.outbox else { return };
+        outbox.narrow(self.session.receive_maximum());
         for filter in self.session.resume(outbox.filters()) {
             outbox.unsubscribe(&filter);
         }
@@ -49,8 +51,9 @@ impl<S> Connection<S> {
         let at = |qos| subscription.granted.iter().filter(|(_, granted)| *granted == qos).count();
         let (routed, queued) = (at(QoS::AtMostOnce), at(QoS::AtLeastOnce));
         if !self.house.router.has_room_for(routed) || !self.house.outboxes().has_room_for(queued) {
-            self.refused(Sort::Subscription, "subscribe_to_too_many_filters_in_all", "");
-            self.session.refuse(&mut subscription);
+            let reason = "subscribe_to_too_many_filters_in_all";
+            self.refused(Sort::Subscription, reason, "");
+            self.session.refuse(&mut subscription, reason);
         }
         self.seat.subscribes(self.session.subscriptions());
         if !subscription.granted.is_empty() && self.backlog.messages.len() > MAX_BACKLOG {
@@ -58,7 +61,9 @@ impl<S> Connection<S> {
         }
         if queued > 0 && self.outbox.is_none() && !subscription.granted.is_empty() {
             let (identity, client_id) = self.called.clone();
-            self.outbox = Some(self.house.outboxes().open(identity, client_id));
+            let outbox = self.house.outboxes().open(identity, client_id);
+            outbox.narrow(self.session.receive_maximum());
+            self.outbox = Some(outbox);
         }
         for (filter, qos) in &subscription.granted {
             if let Some(outbox) = &self.outbox {
@@ -100,9 +105,9 @@ impl<S> Connection<S> {
     }
 
     fn subscribed(&mut self, subscription: Subscription) {
-        self.session.subscribed(subscription.pkid, subscription.codes);
-        // Also for a subscription that was there before (MQTT-3.8.4-3).
-        self.backlog.messages.extend(self.house.retained(&subscription.granted));
+        self.session.subscribed(&subscription);
+        // Also for a subscription that was there before (MQTT-3.8.4-3), unless it was asked otherwise.
+        self.backlog.messages.extend(self.house.retained(&subscription.retained));
         let granted = |filter: &String| {
             subscription.granted.iter().any(|(f, qos)| f == filter && *qos == QoS::AtLeastOnce)
         };
@@ -138,12 +143,17 @@ impl<S> Connection<S> {
         }
         let Some(outbox) = &self.outbox else { return };
         let (who, session, house) = (self.session.who().clone(), &mut self.session, &self.house);
-        let (mut withheld, mut sent) = (Vec::new(), false);
+        let (mut withheld, mut sent, name) = (Vec::new(), false, &self.origin.name);
         outbox.drain(|Outgoing { item, pkid, dup }| {
+            sent = true;
             let flags = Flags { pkid, dup, retain: item.retain };
             match visible(house, &who, item.topic.as_bytes(), &item.payload) {
                 Some(payload) => {
-                    emit_publish(&mut session.out, item.topic.as_bytes(), &payload, flags);
+                    if !session.deliver(item.topic.as_bytes(), &payload, flags) {
+                        too_large(house, name);
+                        withheld.push(pkid);
+                        return session.can_deliver();
+                    }
                     house.counters.broker_deliveries.increment();
                     self.seat.sent();
                 }
@@ -152,7 +162,6 @@ impl<S> Connection<S> {
                     withheld.push(pkid);
                 }
             }
-            sent = true;
             session.can_deliver()
         });
         withheld.into_iter().for_each(|pkid| self.acknowledged(pkid));
@@ -181,6 +190,14 @@ impl<S> Connection<S> {
             next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
         }
         Ok(())
+    }
+
+    /// The client says goodbye, perhaps with another time for which its session is to be kept.
+    pub(super) fn dismiss(&self, goodbye: Disconnect) -> End {
+        if let (Some(outbox), Some(expiry_s), true) = (&self.outbox, goodbye.expiry_s, self.kept) {
+            outbox.keep(Duration::from_secs(expiry_s.into()));
+        }
+        if goodbye.with_will { End::DisconnectWithWill } else { End::Disconnect }
     }
 
     /// Lets go of the session, which begins the time for which it is kept, if it is.

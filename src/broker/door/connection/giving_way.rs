@@ -11,10 +11,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::super::events::{End, Phase, Waiting};
 use super::delivering::Backlog;
 use super::{Connection, LAST_WORDS, fires};
+use crate::broker::reason::Reason;
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
     /// Says what is still to be said, and that it was the last.
     pub(super) async fn hang_up(&mut self) {
+        self.session.goodbye(Reason::TakenOver, "session_taken_over");
         let write = self.writer.write_all(&self.session.out);
         // Whatever goes wrong here, the client hears no more of us.
         let _ = tokio::time::timeout(LAST_WORDS, write).await;

@@ -7,18 +7,18 @@ use crate::broker::access::Lane;
 use crate::broker::board::Sort;
 use crate::broker::house::Copy;
 use crate::message::queue::TrySendError;
-use crate::message::{Message, Outcome, Place};
+use crate::message::{Message, Outcome, Place, Receipt};
 
 impl<S> Connection<S> {
     pub(super) fn hand_on(&mut self, publication: Publication) -> Result<(), End> {
         if let Some(reason) = self.learn_key(&publication) {
             let Publication { topic, receipt, .. } = publication;
-            receipt.complete(Outcome::Refused);
+            self.turn_back(receipt, reason);
             return self.forbidden(reason, &topic);
         }
         if let Some(reason) = self.too_much(&publication) {
             self.refused(Sort::Publish, reason, &publication.topic);
-            publication.receipt.complete(Outcome::Refused);
+            self.turn_back(publication.receipt, reason);
             return Ok(());
         }
         let Publication { topic, payload, qos, retain, mut receipt, permit } = publication;
@@ -47,6 +47,14 @@ impl<S> Connection<S> {
             receipt,
             place: None,
         })
+    }
+
+    /// Acknowledges the publish that was taken in last, in its turn, as one that was refused.
+    fn turn_back(&mut self, receipt: Receipt, reason: &str) {
+        if receipt.is_awaited() {
+            self.session.refuse_last(reason);
+        }
+        receipt.complete(Outcome::Refused);
     }
 
     fn send(&mut self, message: Message) -> Result<(), End> {

@@ -7,7 +7,7 @@ use super::super::session::Publication;
 use super::Connection;
 use crate::broker::access::{Binding, Lane, Speech, View};
 use crate::broker::board::{Flag, Said, Sort};
-use crate::broker::frame::{Flags, emit_publish};
+use crate::broker::frame::Flags;
 use crate::broker::house::House;
 use crate::broker::identity::Who;
 use crate::broker::limits::Subject;
@@ -76,13 +76,17 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Writes a copy, as much of it as the client may see. False where that is nothing.
+    /// Writes a copy, as much of it as the client may see. False where that is nothing, or more than
+    /// it takes: that counts as delivered (MQTT-3.1.2-25).
     pub(super) fn emit(&mut self, topic: &[u8], payload: &Bytes, flags: Flags) -> bool {
         let Some(payload) = visible(&self.house, self.session.who(), topic, payload) else {
             self.house.counters.broker_withheld.increment();
             return false;
         };
-        emit_publish(&mut self.session.out, topic, &payload, flags);
+        if !self.session.deliver(topic, &payload, flags) {
+            too_large(&self.house, &self.origin.name);
+            return false;
+        }
         self.house.counters.broker_deliveries.increment();
         self.seat.sent();
         true
@@ -93,6 +97,13 @@ impl<S> Connection<S> {
         let copies = self.subscriber.as_ref().map_or(0, |s| s.deliveries.len());
         self.seat.waits(copies + self.backlog.messages.len(), self.session.unacknowledged());
     }
+}
+
+/// Counts a copy that was larger than its client takes.
+pub(super) fn too_large(house: &House, name: &str) {
+    house.note("copy_larger_than_client_takes", || {
+        format!("{name} takes no packets as large as a copy for it was")
+    });
 }
 
 /// What of a copy a client may see; `None` where that is nothing.

@@ -3,23 +3,65 @@
 
 use super::*;
 use crate::broker::access::Nearness;
+use crate::broker::frame::{Frames, Limits, Version};
 use crate::message::Outcome;
-use rumqttc::mqttbytes::v4::{PubRel, Publish, Subscribe, Unsubscribe};
+use rumqttc::mqttbytes::v4::{self, Packet, PubRel, Publish, Subscribe, Unsubscribe};
+use rumqttc::v5::mqttbytes as codec;
+use rumqttc::v5::mqttbytes::v5;
 
 struct Rig {
+    frames: Frames,
     session: Session,
     inbox: mpsc::UnboundedReceiver<Completion>,
 }
 
 impl Rig {
     fn new() -> Self {
-        let (mailbox, inbox) = mpsc::unbounded_channel();
-        let who = Who::anonymous("127.0.0.1".parse().unwrap(), Nearness::Loopback);
-        Self { session: Session::new(3, who, Arc::default(), mailbox), inbox }
+        Self::speaking(Version::V4, Limits::default())
     }
 
+    fn speaking(version: Version, limits: Limits) -> Self {
+        let (mailbox, inbox) = mpsc::unbounded_channel();
+        let who = Who::anonymous("127.0.0.1".parse().unwrap(), Nearness::Loopback);
+        let writer = (Writer::new(version, limits), false);
+        let session = Session::new(3, who, writer, Arc::default(), mailbox);
+        let mut frames = Frames::default();
+        frames.speak(version);
+        Self { frames, session, inbox }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "made for the call")]
     fn step(&mut self, packet: Packet) -> Step {
-        self.session.frame(Frame::Packet(packet)).unwrap()
+        self.frame(&packet).unwrap()
+    }
+
+    fn frame(&mut self, packet: &Packet) -> Result<Step, &'static str> {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, usize::MAX).unwrap();
+        self.frames.push(&bytes);
+        self.taken()
+    }
+
+    fn step5(&mut self, packet: &v5::Packet) -> Step {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).unwrap();
+        self.frames.push(&bytes);
+        self.taken().unwrap()
+    }
+
+    fn taken(&mut self) -> Result<Step, &'static str> {
+        let frame = self.frames.next()?.expect("a whole packet");
+        self.session.frame(frame)
+    }
+
+    /// What was said, as another codec of MQTT 5 reads it.
+    fn said5(&mut self) -> Vec<v5::Packet> {
+        let mut out = self.session.out.split();
+        let mut said = Vec::new();
+        while !out.is_empty() {
+            said.push(v5::Packet::read(&mut out, None).unwrap());
+        }
+        said
     }
 
     fn publish(&mut self, topic: &str, qos: QoS, pkid: u16) -> Step {
@@ -93,7 +135,7 @@ fn a_client_that_never_releases_its_packet_ids_is_closed() {
     }
     let mut publish = Publish::new(TOPIC, QoS::ExactlyOnce, "x");
     publish.pkid = 2_000;
-    let end = rig.session.frame(Frame::Packet(Packet::Publish(publish))).unwrap_err();
+    let end = rig.frame(&Packet::Publish(publish)).unwrap_err();
     assert_eq!(end, "too_many_unreleased_packet_ids");
 }
 
@@ -124,9 +166,16 @@ fn an_oversized_publish_is_acknowledged_in_its_turn() {
 fn a_payload_does_not_hold_on_to_the_read_buffer() {
     let mut rig = Rig::new();
     let buffer = Bytes::from(vec![1; 10_000]);
-    let mut publish = Publish::new(TOPIC, QoS::AtMostOnce, "");
-    publish.payload = buffer.slice(5..10);
-    let step = rig.step(Packet::Publish(publish));
+    let publish = super::Publish {
+        topic: TOPIC.to_owned(),
+        payload: buffer.slice(5..10),
+        qos: QoS::AtMostOnce,
+        pkid: 0,
+        retain: false,
+        expiry_s: None,
+    };
+    let publish = Frame::Packet(super::Packet::Publish(publish));
+    let step = rig.session.frame(publish).unwrap();
     let Step::Publish(publication) = step else { panic!() };
     assert_eq!(&publication.payload[..], [1; 5]);
     assert!(buffer.is_unique());
@@ -144,7 +193,7 @@ fn every_filter_of_a_subscribe_has_its_own_answer() {
     let granted = ["meshcore/#", "#"].map(|f| (f.to_owned(), QoS::AtLeastOnce));
     assert_eq!(answer.granted, granted);
     assert_eq!(answer.denied.len(), 3);
-    rig.session.subscribed(answer.pkid, answer.codes);
+    rig.session.subscribed(&answer);
     assert_eq!(rig.out(), [0x90, 7, 0, 4, 1, 0x80, 0x80, 0x80, 1]);
 }
 
@@ -178,11 +227,11 @@ fn what_ends_a_connection() {
     let second = Packet::Connect(v4::Connect::new("x"));
     let cases = [(second, "second_connect"), (Packet::PingResp, "packet_that_only_a_server_sends")];
     for (packet, expected) in cases {
-        assert_eq!(Rig::new().session.frame(Frame::Packet(packet)).unwrap_err(), expected);
+        assert_eq!(Rig::new().frame(&packet).unwrap_err(), expected);
     }
     let mut publish = Publish::new("meshcore/\0", QoS::AtMostOnce, "x");
     publish.pkid = 1;
-    let end = Rig::new().session.frame(Frame::Packet(Packet::Publish(publish))).unwrap_err();
+    let end = Rig::new().frame(&Packet::Publish(publish)).unwrap_err();
     assert_eq!(end, "nul_in_topic");
 }
 
@@ -210,4 +259,144 @@ fn a_full_window_and_a_full_out_buffer_stop_the_reading() {
     rig.session.out.resize(OUT_IS_FULL, 0);
     assert!(!rig.session.has_room());
     assert!(!rig.session.can_deliver());
+}
+
+fn publish5(topic: &str, qos: codec::QoS, pkid: u16) -> v5::Packet {
+    let mut publish = v5::Publish::new(topic, qos, "x", None);
+    publish.pkid = pkid;
+    v5::Packet::Publish(publish)
+}
+
+#[test]
+fn a_version_5_client_is_told_why_its_publish_was_ignored() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    let stored = rig.step5(&publish5(TOPIC, codec::QoS::AtLeastOnce, 1));
+    rig.step5(&publish5("other/x", codec::QoS::AtLeastOnce, 2));
+    rig.step5(&publish5("meshcore/#", codec::QoS::AtLeastOnce, 3));
+    let what = Oversized { qos: QoS::AtLeastOnce, pkid: 4, payload: 1 << 20 };
+    rig.session.frame(Frame::Oversized(what)).unwrap();
+    assert!(rig.out().is_empty());
+    rig.store(stored);
+    let expected = [
+        &[0x40, 2, 0, 1][..],
+        &[0x40, 3, 0, 2, 0x87],
+        &[0x40, 3, 0, 3, 0x90],
+        &[0x40, 3, 0, 4, 0x97],
+    ];
+    assert_eq!(rig.out(), expected.concat());
+}
+
+#[test]
+fn a_refused_pubrec_ends_the_exchange_in_version_5() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    rig.step5(&publish5("other/x", codec::QoS::ExactlyOnce, 2));
+    assert_eq!(rig.out(), [0x50, 3, 0, 2, 0x87]);
+    // The packet id is free: this is another message.
+    let step = rig.step5(&publish5(TOPIC, codec::QoS::ExactlyOnce, 2));
+    rig.store(step);
+    assert_eq!(rig.out(), [0x50, 2, 0, 2]);
+    rig.step5(&v5::Packet::PubRel(v5::PubRel::new(2, None)));
+    assert_eq!(rig.out(), [0x70, 2, 0, 2]);
+    rig.step5(&v5::Packet::PubRel(v5::PubRel::new(2, None)));
+    assert_eq!(rig.out(), [0x70, 3, 0, 2, 0x92]);
+}
+
+#[test]
+fn every_refused_filter_has_its_own_code_in_version_5() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    let filters = ["meshcore/#", "$share/g/x", "a/#/b", "é", "$SYS/#"];
+    let filters = filters.map(|f| v5::Filter::new(f, codec::QoS::AtLeastOnce));
+    let mut own = v5::Filter::new("meshcore/x", codec::QoS::AtMostOnce);
+    own.nolocal = true;
+    let mut subscribe = v5::Subscribe::new_many(filters.into_iter().chain([own]), None);
+    subscribe.pkid = 4;
+    let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else { panic!() };
+    rig.session.subscribed(&answer);
+    let out = rig.out();
+    assert_eq!(out[out.len() - 6..], [1, 0x9E, 0x8F, 0x83, 0x87, 0x83]);
+    let reason = b"subscribe shared";
+    assert_eq!(out[4..8], [19, 0x1F, 0, 16]);
+    assert_eq!(&out[8..24], reason);
+}
+
+#[test]
+fn an_unsubscribe_has_a_code_for_each_filter_in_version_5() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    let mut subscribe = v5::Subscribe::new(v5::Filter::new("a", codec::QoS::AtMostOnce), None);
+    subscribe.pkid = 1;
+    rig.step5(&v5::Packet::Subscribe(subscribe));
+    let mut unsubscribe = v5::Unsubscribe::new("a", None);
+    unsubscribe.pkid = 9;
+    unsubscribe.filters.push("b".to_owned());
+    let Step::Unsubscribe(had) = rig.step5(&v5::Packet::Unsubscribe(unsubscribe)) else { panic!() };
+    assert_eq!(had, ["a"]);
+    assert_eq!(rig.out(), [0xB0, 5, 0, 9, 0, 0, 0x11]);
+}
+
+#[test]
+fn retained_messages_come_as_the_subscription_wants_them() {
+    use v5::RetainForwardRule::{Never, OnEverySubscribe, OnNewSubscribe};
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    let cases = [(OnNewSubscribe, true), (OnNewSubscribe, false), (OnEverySubscribe, true)];
+    for (rule, wanted) in cases.into_iter().chain([(Never, false)]) {
+        let mut filter = v5::Filter::new("a", codec::QoS::AtMostOnce);
+        filter.retain_forward_rule = rule;
+        let mut subscribe = v5::Subscribe::new(filter, None);
+        subscribe.pkid = 1;
+        let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else {
+            panic!()
+        };
+        assert_eq!(answer.granted, [("a".to_owned(), QoS::AtMostOnce)]);
+        assert_eq!(!answer.retained.is_empty(), wanted);
+    }
+}
+
+#[test]
+fn a_copy_larger_than_the_client_takes_is_not_sent() {
+    let limits = Limits { packet: 100, ..Limits::default() };
+    let mut rig = Rig::speaking(Version::V5, limits);
+    // Two for the fixed header, two and one for the topic, one for the properties.
+    assert!(rig.session.deliver(b"t", &[0; 94], Flags::default()));
+    assert_eq!(rig.session.out.len(), 100);
+    assert!(!rig.session.deliver(b"t", &[0; 95], Flags::default()));
+    assert!(matches!(rig.said5()[..], [v5::Packet::Publish(_)]));
+}
+
+#[test]
+fn a_goodbye_says_why_in_version_5_and_nothing_in_version_4() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    rig.session.goodbye(Reason::TakenOver, "session_taken_over");
+    let said = rig.said5();
+    let [v5::Packet::Disconnect(goodbye)] = &said[..] else { panic!("{said:?}") };
+    assert_eq!(goodbye.reason_code, v5::DisconnectReasonCode::SessionTakenOver);
+    let words = goodbye.properties.as_ref().and_then(|p| p.reason_string.as_deref());
+    assert_eq!(words, Some("session taken over"));
+    let mut rig = Rig::new();
+    rig.session.goodbye(Reason::TakenOver, "session_taken_over");
+    assert!(rig.out().is_empty());
+}
+
+#[test]
+fn words_that_are_not_wanted_or_do_not_fit_are_left_out() {
+    let silent = Limits { problem_info: false, ..Limits::default() };
+    let mut rig = Rig::speaking(Version::V5, silent);
+    let mut subscribe = v5::Subscribe::new(v5::Filter::new("$x", codec::QoS::AtMostOnce), None);
+    subscribe.pkid = 1;
+    let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else { panic!() };
+    rig.session.subscribed(&answer);
+    assert_eq!(rig.out(), [0x90, 4, 0, 1, 0, 0x87]);
+    let narrow = Limits { packet: 10, ..Limits::default() };
+    let mut rig = Rig::speaking(Version::V5, narrow);
+    rig.session.goodbye(Reason::ShuttingDown, "no_room_for_so_many_words");
+    assert_eq!(rig.out(), [0xE0, 2, 0x8B, 0]);
+}
+
+#[test]
+fn a_session_that_ends_with_its_connection_cannot_be_made_to_last() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    rig.frames.push(&[0xE0, 7, 0, 5, 0x11, 0, 0, 0, 9]);
+    assert_eq!(rig.taken().unwrap_err(), "session_expiry_too_late");
+    rig.frames.push(&[0xE0, 1, 4]);
+    let Step::Disconnect(goodbye) = rig.taken().unwrap() else { panic!() };
+    assert!(goodbye.with_will);
 }

@@ -1,16 +1,29 @@
-//! Bytes ↔ MQTT 3.1.1 packets, without a socket.
+//! Bytes ↔ packets of MQTT 3.1.1 and 5, without a socket.
 //!
-//! The fixed header is looked at first: a PUBLISH whose payload is over the limit is skipped without
-//! being kept, and comes out as [`Oversized`] so that it can be acknowledged in its turn; anything
-//! else that is too long, or whose flags are wrong, is an error. The rest is `rumqttc`'s to parse.
-//! The buffer holds at most one packet and a read, grows only with what has really arrived, and
-//! shrinks back.
+//! The fixed header, which both versions share, is looked at first: a PUBLISH whose payload is over
+//! the limit is skipped without being kept, and comes out as [`Oversized`] so that it can be
+//! acknowledged in its turn; anything else that is too long, or whose flags are wrong, is an error.
+//! The rest is for the codec of the version that the connection speaks: `v4` (by `rumqttc`), `v5`
+//! (our own). Both make the same [`Packet`]s, and [`Writer`] writes the answers: nobody else knows
+//! versions apart. The buffer holds at most one packet and a read, grows only with what has really
+//! arrived, and shrinks back.
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod connect;
+mod packet;
+mod v4;
+mod v5;
+mod write;
+
+pub(super) use self::packet::{
+    Connect, Disconnect, Filter, Limits, Login, Packet, Publish, RetainHandling, SessionWish,
+    Subscribe, Unsubscribe, Version, Will,
+};
+pub(super) use self::write::{AckKind, Flags, Welcome, Writer};
 
 use bytes::buf::Limit;
 use bytes::{Buf, BufMut, BytesMut};
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::Packet;
 
 use crate::message::MAX_PAYLOAD;
 
@@ -38,6 +51,7 @@ pub(super) struct Oversized {
 #[derive(Debug)]
 pub(super) struct Frames {
     buffer: BytesMut,
+    version: Version,
     /// Bytes of an oversized PUBLISH that are still to come, and what to say when they have.
     skipping: Option<(usize, Oversized)>,
     chunk: usize,
@@ -50,6 +64,7 @@ pub(super) struct Frames {
 pub(super) struct Head {
     /// The packet type, 0 to 15.
     pub(super) kind: u8,
+    /// The four bits beside it.
     flags: u8,
     /// Bytes of the fixed header.
     pub(super) len: usize,
@@ -63,12 +78,34 @@ const MAX_OTHER: usize = 64 * 1024;
 /// The smallest and the largest read, in bytes: an idle connection costs the small one.
 const CHUNKS: (usize, usize) = (2 * 1024, 64 * 1024);
 
-/// The packet types that are named here (MQTT 3.1.1 table 2.1).
+/// Bytes of a PUBLISH before its payload: a larger one is skipped, whatever its payload.
+const MAX_BEFORE_PAYLOAD: usize = 2 * 64 * 1024;
+
+/// What a client of MQTT 5 is told that it may send beside the largest payload, in bytes: any topic
+/// that reaches subscribers, and some properties. What is larger and not too large is taken in all the
+/// same.
+const BESIDE_PAYLOAD: usize = 2 * 1024;
+
+/// How many QoS 1 and 2 messages a client of MQTT 5 is told to have unacknowledged. One of QoS 2 is so
+/// until it is released: with more of those a client is closed.
+pub(super) const RECEIVE_MAXIMUM: u16 = 1_000;
+
+/// The packet types (MQTT 5 table 2-1); MQTT 3.1.1 has all but the last.
 pub(super) const CONNECT: u8 = 1;
+const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
+const PUBACK: u8 = 4;
+const PUBREC: u8 = 5;
 const PUBREL: u8 = 6;
+const PUBCOMP: u8 = 7;
 const SUBSCRIBE: u8 = 8;
+const SUBACK: u8 = 9;
 const UNSUBSCRIBE: u8 = 10;
+const UNSUBACK: u8 = 11;
+const PINGREQ: u8 = 12;
+const PINGRESP: u8 = 13;
+const DISCONNECT: u8 = 14;
+const AUTH: u8 = 15;
 
 impl Default for Frames {
     fn default() -> Self {
@@ -79,7 +116,18 @@ impl Default for Frames {
 impl Frames {
     /// Takes payloads of so many bytes, and skips larger ones.
     pub(super) fn new(max_payload: usize) -> Self {
-        Self { buffer: BytesMut::new(), skipping: None, chunk: CHUNKS.0, max_payload }
+        let (buffer, version, chunk) = (BytesMut::new(), Version::V4, CHUNKS.0);
+        Self { buffer, version, skipping: None, chunk, max_payload }
+    }
+
+    /// Says which version the packets from now on are of.
+    pub(super) fn speak(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// The version that is spoken.
+    pub(super) fn version(&self) -> Version {
+        self.version
     }
 
     /// Where the next read goes, and how much of it.
@@ -109,8 +157,8 @@ impl Frames {
 
     /// Bytes that the packet which is arriving needs in memory before it is taken in or skipped.
     pub(super) fn wants(&self) -> usize {
-        // Of one that will be skipped only the topic has to arrive.
-        let most = self.max_payload + usize::from(u16::MAX);
+        // Of one that will be skipped only what is before the payload has to arrive.
+        let most = self.max_payload + MAX_BEFORE_PAYLOAD;
         match self.head() {
             Ok(Some(head)) if !self.is_skipping() => (head.len + head.remaining).min(most),
             _ => 0,
@@ -145,8 +193,21 @@ impl Frames {
         if self.buffer.len() < head.len + head.remaining {
             return Ok(None);
         }
-        let packet = Packet::read(&mut self.buffer, usize::MAX).map_err(|_| "malformed_packet")?;
-        Ok(Some(Frame::Packet(packet)))
+        let whole = self.take(head);
+        let packet = match self.version {
+            Version::V4 => v4::read(whole),
+            Version::V5 => v5::read(whole, head),
+        };
+        packet.map(|packet| Some(Frame::Packet(packet)))
+    }
+
+    /// Takes off and reads a CONNECT that has wholly arrived.
+    ///
+    /// # Errors
+    /// The name of what is wrong.
+    pub(super) fn take_connect(&mut self, head: Head) -> Result<Connect, &'static str> {
+        let whole = self.take(head);
+        connect::read(whole.get(head.len..).unwrap_or_default(), self.version)
     }
 
     /// The fixed header of the packet that comes next, once it has arrived.
@@ -173,7 +234,7 @@ impl Frames {
     }
 
     /// Takes a packet off without looking at more than its length.
-    pub(super) fn take(&mut self, head: Head) -> BytesMut {
+    fn take(&mut self, head: Head) -> BytesMut {
         let whole = (head.len + head.remaining).min(self.buffer.len());
         self.buffer.split_to(whole)
     }
@@ -194,29 +255,20 @@ impl Frames {
         if head.remaining <= self.max_payload {
             return Ok(None);
         }
-        let qos = match (head.flags >> 1) & 0b11 {
-            0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            2 => QoS::ExactlyOnce,
-            _ => return Err("malformed_packet"),
+        let qos = qos((head.flags >> 1) & 0b11).ok_or("malformed_packet")?;
+        let body = self.buffer.get(head.len..).unwrap_or_default();
+        let before = match self.version {
+            Version::V4 => before_payload(body, qos),
+            Version::V5 => v5::before_payload(body, qos)?,
         };
-        let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
-        let mut body = self.buffer.get(head.len..).unwrap_or_default();
-        if body.len() < 2 {
-            return Ok(Some(None));
-        }
-        let topic_len = usize::from(body.get_u16());
-        if body.len() < topic_len + id_len {
-            return Ok(Some(None));
-        }
-        let payload = head.remaining.saturating_sub(2 + topic_len + id_len);
-        if payload <= self.max_payload {
+        let Some(before) = before else { return Ok(Some(None)) };
+        let payload = head.remaining.checked_sub(before).ok_or("malformed_packet")?;
+        if payload <= self.max_payload && before <= MAX_BEFORE_PAYLOAD {
             return Ok(None);
         }
-        body.advance(topic_len);
-        let pkid = if id_len == 0 { 0 } else { body.get_u16() };
-        if id_len != 0 && pkid == 0 {
-            return Err("malformed_packet");
+        let pkid = if qos == QoS::AtMostOnce { 0 } else { packet_id(body) };
+        if qos != QoS::AtMostOnce && pkid == 0 {
+            return Err("packet_id_0");
         }
         let what = Oversized { qos, pkid, payload };
         self.skipping = Some((head.len + head.remaining, what));
@@ -224,7 +276,6 @@ impl Frames {
     }
 
     /// What reads bring, as many as it takes.
-    #[cfg(test)]
     pub(super) fn push(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(CHUNKS.0) {
             self.space().put_slice(piece);
@@ -249,46 +300,38 @@ fn check_flags(head: Head) -> Result<(), &'static str> {
     if head.flags == expected { Ok(()) } else { Err("malformed_flags") }
 }
 
-/// How a PUBLISH goes out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags {
-    /// Its packet id, for QoS 1; 0: QoS 0.
-    pub(super) pkid: u16,
-    /// It was sent before (MQTT-3.3.1-1).
-    pub(super) dup: bool,
-    /// It was there before the subscription (MQTT-3.3.1-8).
-    pub(super) retain: bool,
+/// A QoS; three is none.
+fn qos(bits: u8) -> Option<QoS> {
+    match bits {
+        0 => Some(QoS::AtMostOnce),
+        1 => Some(QoS::AtLeastOnce),
+        2 => Some(QoS::ExactlyOnce),
+        _ => None,
+    }
 }
 
-/// Writes a PUBLISH.
-pub(super) fn emit_publish(out: &mut BytesMut, topic: &[u8], payload: &[u8], flags: Flags) {
-    let Flags { pkid, dup, retain } = flags;
-    let confirmed = pkid != 0;
-    let mut remaining = 2 + topic.len() + 2 * usize::from(confirmed) + payload.len();
-    out.reserve(5 + remaining);
-    let bits = u8::from(dup) << 3 | u8::from(confirmed) << 1 | u8::from(retain);
-    out.put_u8((PUBLISH << 4) | bits);
-    loop {
-        let byte = u8::try_from(remaining % 128).unwrap_or(0);
-        remaining /= 128;
-        out.put_u8(if remaining > 0 { byte | 0x80 } else { byte });
-        if remaining == 0 {
-            break;
-        }
-    }
-    // A topic that came in fits: its length was two bytes then, too.
-    out.put_u16(u16::try_from(topic.len()).unwrap_or(0));
-    out.put_slice(topic);
-    if confirmed {
-        out.put_u16(pkid);
-    }
-    out.put_slice(payload);
+/// The bytes before an MQTT 3.1.1 PUBLISH's payload, once they have arrived.
+fn before_payload(body: &[u8], qos: QoS) -> Option<usize> {
+    let (topic_len, _) = body.split_first_chunk()?;
+    let id_len = if qos == QoS::AtMostOnce { 0 } else { 2 };
+    let before = 2 + usize::from(u16::from_be_bytes(*topic_len)) + id_len;
+    (body.len() >= before).then_some(before)
+}
+
+/// The packet id of a PUBLISH of QoS 1 or 2, in either version; it has arrived.
+fn packet_id(body: &[u8]) -> u16 {
+    let id = || {
+        let (topic_len, rest) = body.split_first_chunk()?;
+        let rest = rest.get(usize::from(u16::from_be_bytes(*topic_len))..)?;
+        rest.first_chunk().map(|id| u16::from_be_bytes(*id))
+    };
+    id().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rumqttc::mqttbytes::v4::{PubAck, Publish, Subscribe};
+    use rumqttc::mqttbytes::v4::{self, PubAck, Publish, Subscribe};
 
     fn publish(qos: QoS, pkid: u16, payload: usize) -> Vec<u8> {
         let mut packet = Publish::new("a/b", qos, vec![7; payload]);
@@ -411,13 +454,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_emitted_reads_back() {
+    fn what_is_written_reads_back() {
         for len in [0, 1, 100, 200, 20_000, 200_000] {
             let mut out = BytesMut::new();
             for pkid in [0, 77] {
                 let flags = Flags { pkid, dup: pkid == 77, retain: len == 1 };
-                emit_publish(&mut out, b"meshcore/x", &vec![1; len], flags);
-                let Ok(Packet::Publish(p)) = Packet::read(&mut out, usize::MAX) else { panic!() };
+                let payload = vec![1; len];
+                assert!(Writer::default().publish(&mut out, b"meshcore/x", &payload, flags));
+                let Ok(v4::Packet::Publish(p)) = v4::Packet::read(&mut out, usize::MAX) else {
+                    panic!()
+                };
                 assert_eq!(
                     (p.topic.as_str(), p.payload.len(), p.retain, p.dup, p.pkid, p.qos as u8),
                     ("meshcore/x", len, len == 1, pkid == 77, pkid, u8::from(pkid == 77))
