@@ -14,7 +14,7 @@ use super::tree::At;
 const ACCOUNTS_FILE: &str = "accounts.toml";
 
 /// Seconds: gateways without a clock of their own are minutes off until they have found the time.
-const TOKEN_SKEW_SEC: i64 = 300;
+pub const TOKEN_SKEW_SEC: i64 = 300;
 
 /// Who is known by name, and how tokens are judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -50,7 +50,7 @@ pub use error::Error;
 pub use filters::Filters;
 pub use home::{Area, Home};
 pub use listeners::{Access, Broker, Listener, Transport};
-pub use logins::{Audience, Logins};
+pub use logins::{Audience, Logins, TOKEN_SKEW_SEC};
 pub use node_keys::NodeKey;
 pub use retention::Retention;
 pub use sources::Source;
