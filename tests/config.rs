@@ -38,7 +38,7 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
         printed.lines().partition(|line| line.starts_with("tokens "));
     let named = tokens.iter().any(|line| line.contains(" localhost and the addresses"));
     assert!(named && tokens.len() == 1, "{printed}");
-    let printed = others.join("\n") + "\n";
+    let printed = format!("{}\n", others.join("\n"));
     assert_eq!(
         printed,
         format!(
