@@ -52,7 +52,7 @@ fn accounts_are_added_listed_changed_and_removed_and_comments_stay() {
     let args = ["account", "add", "roof", "--role", "publisher", "--key", &key];
     let said =
         done(dir, &[&args[..], &["--max-connections", "2", "--password-stdin"]].concat(), "x\n");
-    assert!(said.contains("a running hub takes it within two seconds"), "{said}");
+    assert!(said.contains("a hub that runs in this folder takes it within two seconds"), "{said}");
     assert!(said.contains("the first account") && !said.contains("password  "), "{said}");
     assert_eq!(mode(&dir.join("accounts.toml")), 0o600);
     fs::write(dir.join("accounts.toml"), format!("# ours\n\n# up there{}", accounts(dir))).unwrap();
@@ -93,7 +93,7 @@ fn the_file_is_the_one_that_the_hub_reads_and_keeps_the_group_that_may_read_it()
         let args = ["account", "--config", "etc/hub.toml", "add", name, "--role", "admin"];
         done(dir.path(), &[&args[..], &["--generate"]].concat(), "")
     };
-    add("a");
+    assert!(add("a").contains("etc/who.toml as admin; a running hub takes it"));
     let file = home.join("who.toml");
     for (before, after) in [(0o640, 0o640), (0o644, 0o640), (0o600, 0o600)] {
         fs::set_permissions(&file, PermissionsExt::from_mode(before)).unwrap();

@@ -98,30 +98,11 @@ pub fn run(args: &Args, working_dir: &Path, out: &mut dyn Write) -> anyhow::Resu
             }
             place.add(add, out)?;
         }
-        Command::Remove { name } => {
-            let left = place.change(name, &Change::Remove)?;
-            writeln!(out, "{name} is removed from {}{TAKEN}", path.display())?;
-            if left.is_empty() {
-                writeln!(
-                    out,
-                    "No account is left: a running hub takes any user name from the local network again"
-                )?;
-            }
-        }
-        Command::Passwd { name, way } => {
-            place.must_have(name)?;
-            let chosen = way.choose(name)?;
-            place.change(name, &Change::Password(chosen.hash))?;
-            let file = path.display();
-            writeln!(out, "{name} has a new password in {file}{TAKEN}")?;
-            show(name, chosen.generated.as_deref(), out)?;
-        }
+        Command::Remove { name } => place.remove(name, out)?,
+        Command::Passwd { name, way } => place.passwd(name, way, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }
-
-/// Said after every change.
-const TAKEN: &str = "; a running hub takes it within two seconds";
 
 impl Add {
     fn conflict(&self) -> Option<&'static str> {
@@ -158,8 +139,8 @@ impl Place<'_> {
         let (role, key, max_connections) = (add.role, add.key.clone(), add.max_connections);
         let new = New { role, key, max_connections, password: chosen.hash };
         let all = self.change(&add.name, &Change::Add(&new))?;
-        let file = self.path.display();
-        writeln!(out, "{} is added to {file} as {role}{TAKEN}", add.name)?;
+        let (file, taken) = (self.path.display(), self.taken());
+        writeln!(out, "{} is added to {file} as {role}{taken}", add.name)?;
         if all.iter().len() == 1 {
             writeln!(
                 out,
@@ -167,6 +148,36 @@ impl Place<'_> {
             )?;
         }
         show(&add.name, chosen.generated.as_deref(), out)
+    }
+
+    fn remove(&self, name: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+        let left = self.change(name, &Change::Remove)?;
+        let (file, taken) = (self.path.display(), self.taken());
+        writeln!(out, "{name} is removed from {file}{taken}")?;
+        if left.is_empty() {
+            writeln!(
+                out,
+                "No account is left: a running hub takes any user name from the local network again"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn passwd(&self, name: &str, way: &Way, out: &mut dyn Write) -> anyhow::Result<()> {
+        self.must_have(name)?;
+        let chosen = way.choose(name)?;
+        self.change(name, &Change::Password(chosen.hash))?;
+        let (file, taken) = (self.path.display(), self.taken());
+        writeln!(out, "{name} has a new password in {file}{taken}")?;
+        show(name, chosen.generated.as_deref(), out)
+    }
+
+    /// Said after every change. Without a config file it is easily the wrong folder.
+    fn taken(&self) -> &'static str {
+        match self.config {
+            Some(_) => "; a running hub takes it within two seconds",
+            None => "; a hub that runs in this folder takes it within two seconds",
+        }
     }
 
     fn must_have(&self, name: &str) -> anyhow::Result<()> {
