@@ -226,7 +226,7 @@ impl Counters {
                 && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
                 && !clock.needs_you()
                 && state_file.trouble.is_none()
-                && !writer.migration.as_ref().is_some_and(|m| m.trouble.is_some())
+                && writer.migration.as_ref().is_none_or(|m| m.trouble.is_none())
                 && !sources.values().any(away),
             listeners: lock(&self.listeners).clone(),
             sources,

@@ -33,6 +33,12 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
                 iataFilter = ['sjc']\nregion = 'SFO'\n";
     let printed = check(dir.path(), "broker.toml", text, false).unwrap();
     let at = dir.path().display();
+    // Of this machine: its names.
+    let (tokens, others): (Vec<&str>, Vec<&str>) =
+        printed.lines().partition(|line| line.starts_with("tokens "));
+    let named = tokens.iter().any(|line| line.contains(" localhost and the addresses"));
+    assert!(named && tokens.len() == 1, "{printed}");
+    let printed = format!("{}\n", others.join("\n"));
     assert_eq!(
         printed,
         format!(
@@ -40,6 +46,9 @@ fn check_says_what_would_run_without_starting_it_or_showing_a_password() {
              database  {at}/data/meshcore.db\n\
              hash      firmware\n\
              listener  mqtt tcp 127.0.0.1:1885, access local: this machine only\n\
+             accounts  none in {at}/accounts.toml; user names are not judged on the local network\n\
+             keyless   publishers without a key speak for every observer without a login of its \
+             own\n\
              source    region mqtt://[2001:db8::1]:1883, as \"reader\" with a password, topics \
              meshcore/#, regions SJC, else SFO, persistent session\n\
              observers all\n\

@@ -260,13 +260,17 @@ impl Broker {
             clock_trusted,
             counters: Arc::clone(&counters),
             secret,
-            remembered: Remembered { claims: state.claims(), bindings: state.bindings() },
+            remembered: remembered(&state),
             keeper: keeper(state.clone()),
         };
         let register = Arc::new(Register::new(config.logins.clone(), known));
         let panicked = say("watching the accounts", Arc::clone(&counters), clock.clone());
-        let (followed, quiet) = (Arc::clone(&register), self.quiet.clone());
-        let follow = move || register::follow(Arc::clone(&followed), quiet.clone());
+        let (followed, quiet, kept) = (Arc::clone(&register), self.quiet.clone(), state.clone());
+        let follow = move || {
+            let kept = kept.clone();
+            let recalled = move || kept.has_recalled().then(|| remembered(&kept));
+            register::follow(Arc::clone(&followed), recalled, quiet.clone())
+        };
         self.attendants.spawn(supervise(self.quiet.clone(), follow, panicked));
         let signals = (self.quiet.clone(), self.closing.clone());
         let claims = Arc::clone(register.claims());
@@ -353,6 +357,11 @@ impl Broker {
         }
         in_time
     }
+}
+
+/// What the state file has of claims.
+fn remembered(state: &State) -> Remembered {
+    Remembered { claims: state.claims(), bindings: state.bindings() }
 }
 
 /// Keeps what is new about claims in the state file.

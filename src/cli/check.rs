@@ -1,5 +1,7 @@
 //! `meshbox check`: what a configuration means, or which line of it is wrong. Starts nothing.
 
+mod logins;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,6 +91,7 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     } else if config.broker.listeners.is_empty() {
         lines.push(("listener", "none".into()));
     }
+    lines.extend(logins::in_words(config));
     lines.extend(config.sources.iter().map(|source| ("source", source_in_words(source))));
     if config.sources.is_empty() {
         lines.push(("source", "none".into()));
@@ -243,6 +246,7 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "maxConnections": config.broker.max_connections,
         "maxConnectionsPerAddress": config.broker.max_connections_per_address,
         "trustedProxies": proxies,
+        "logins": logins::as_json(config),
         "sources": config.sources.iter().map(source).collect::<Vec<_>>(),
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 the thing asked about is wrong, 2 the arguments are.
 
+pub mod account;
 pub mod backup;
 pub mod check;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod simulate;
 pub mod status;
 pub mod tls;
+pub mod token;
 
 use crate::config::{Config, env};
 
@@ -50,6 +52,10 @@ enum Command {
     Replay(replay::Args),
     /// Play a small mesh toward a broker: to see a hub at work, or to load it
     Simulate(simulate::Args),
+    /// Who may log in to the hub's broker by name: add, remove, list, change a password
+    Account(account::Args),
+    /// Login tokens of gateways: look into one, or make one
+    Token(token::Args),
     /// Ask the running hub how it is
     Status(status::Args),
     /// Copy the database, whole and checked, while the hub runs or not
@@ -109,6 +115,11 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, out),
         Command::Simulate(args) => simulate::run(&args, out),
+        Command::Account(args) => account::run(&args, &working_dir()?, out),
+        Command::Token(args) => {
+            let (env, dir) = (&env::of_this_process, working_dir()?);
+            token::run(&args, env, &dir, &crate::clock::Clock::system(), out)
+        }
         Command::Status(args) => status::run(&args, out),
         Command::Backup(args) => backup::run(&args, out),
         Command::Export(args) => export::run(&args, out),

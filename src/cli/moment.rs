@@ -27,7 +27,7 @@ impl Moment {
         if let Some(instant) = civil.or_else(date).and_then(|c| Offset::UTC.to_timestamp(c).ok()) {
             return at(instant);
         }
-        ago(text).map(Self::Ago).ok_or_else(|| {
+        length_ms(text).map(Self::Ago).ok_or_else(|| {
             "not a time; write 2026-11-01, 2026-11-01T12:00:00Z, or 24h or 7d for so long ago"
                 .to_owned()
         })
@@ -42,7 +42,8 @@ impl Moment {
     }
 }
 
-fn ago(text: &str) -> Option<i64> {
+/// A length of time such as `90s`, `30m`, `24h`, `7d`, `2w`, in milliseconds.
+pub(super) fn length_ms(text: &str) -> Option<i64> {
     let unit = text.chars().next_back()?;
     let seconds = match unit {
         's' => 1,

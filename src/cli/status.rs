@@ -173,7 +173,7 @@ fn source_in_words(source: &SourceState, now_ms: i64) -> String {
 }
 
 /// A duration in the two largest units that matter.
-fn span(ms: i64) -> String {
+pub(super) fn span(ms: i64) -> String {
     let secs = ms.max(0) / 1000;
     match secs {
         0..=59 => format!("{secs} s"),

@@ -25,6 +25,7 @@ use super::nearest::nearest;
 use super::parse;
 use super::password::PasswordHash;
 use super::read;
+use super::search;
 use super::tree::{At, Dialect};
 
 /// What an account may do.
@@ -225,6 +226,29 @@ impl AccountsFile {
         });
         let accounts = Accounts::parse(path, &text)?;
         Ok(Self { path: path.to_owned(), accounts, stamp: Some(Stamp::of(&about)), note })
+    }
+
+    /// Where the file of accounts is, or would be, by the configuration that [`Config::load`] would
+    /// find, and that configuration's own file. Nothing else of it is judged, and the accounts are not
+    /// read: whoever mends them has to find them.
+    ///
+    /// [`Config::load`]: super::Config::load
+    ///
+    /// # Errors
+    /// A configuration that cannot be read: one line that says what to do.
+    pub fn find(
+        config: Option<&Path>,
+        working_dir: &Path,
+    ) -> Result<(PathBuf, Option<PathBuf>), Error> {
+        let written = search::find(config, working_dir, Path::new(super::SYSTEM_FILE))?;
+        let named = written.file.broker.as_ref().and_then(|it| it.accounts_file.as_deref());
+        let config = match &written.origin {
+            super::Origin::Defaults => None,
+            super::Origin::Toml(path) | super::Origin::CoreScope(path) => {
+                Some(working_dir.join(path))
+            }
+        };
+        Ok((written.folder.join(super::logins::accounts_file(named)), config))
     }
 
     /// By what a change would be seen now; `None` where there is no file, or none that can be seen.

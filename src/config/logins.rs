@@ -14,7 +14,7 @@ use super::tree::At;
 const ACCOUNTS_FILE: &str = "accounts.toml";
 
 /// Seconds: gateways without a clock of their own are minutes off until they have found the time.
-const TOKEN_SKEW_SEC: i64 = 300;
+pub const TOKEN_SKEW_SEC: i64 = 300;
 
 /// Who is known by name, and how tokens are judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,7 @@ pub(super) fn judge(judge: &mut Judge<'_>, enabled: bool) -> Result<Logins, Erro
     let at = At::key("broker");
     let skew = section.token_skew_sec;
     let skew = judge.whole_at(&at.then("tokenSkewSec"), skew, TOKEN_SKEW_SEC, 0..=86_400)?;
-    let named = section.accounts_file.as_deref().filter(|path| !path.is_empty());
-    let path = judge.beside(named.unwrap_or(ACCOUNTS_FILE));
+    let path = judge.beside(accounts_file(section.accounts_file.as_deref()));
     let accounts = match enabled {
         true => AccountsFile::load(&path)?,
         false => AccountsFile { path, ..AccountsFile::default() },
@@ -69,6 +68,11 @@ pub(super) fn judge(judge: &mut Judge<'_>, enabled: bool) -> Result<Logins, Erro
         audience: audience(judge, &at.then("audience"), section.audience.as_deref())?,
         token_skew: Duration::from_secs(skew.unsigned_abs()),
     })
+}
+
+/// The file of accounts, relative to the config file, where that names this one.
+pub(super) fn accounts_file(named: Option<&str>) -> &str {
+    named.filter(|path| !path.is_empty()).unwrap_or(ACCOUNTS_FILE)
 }
 
 fn audience(judge: &Judge<'_>, at: &At, written: Option<&[String]>) -> Result<Audience, Error> {

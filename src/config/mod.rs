@@ -55,7 +55,7 @@ pub use error::Error;
 pub use filters::Filters;
 pub use home::{Area, Home};
 pub use listeners::{Access, Broker, CertificateFiles, Listener, MOST_CONNECTIONS, Transport};
-pub use logins::{Audience, Logins};
+pub use logins::{Audience, Logins, TOKEN_SKEW_SEC};
 pub use network::Network;
 pub use node_keys::NodeKey;
 pub use policy::{Policy, Watch};

@@ -27,6 +27,7 @@ use super::speaker::Speaker;
 use crate::broker::board::{Seat, Sort};
 use crate::broker::frame::{Frame, Frames, Packet};
 use crate::broker::house::{House, Intake};
+use crate::broker::identity::Who;
 use crate::broker::outbox::Outbox;
 use crate::broker::router::Subscriber;
 use crate::broker::sessions::Key;
@@ -88,6 +89,8 @@ pub(super) struct Remains<S> {
     pub(super) speaker: Speaker,
     /// A message that was received, waits for the queue, and will not be sent again.
     pub(super) unsent: Option<Message>,
+    /// Who it was in the end.
+    pub(super) who: Who,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
@@ -173,7 +176,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
         }
         self.let_go();
         let (unsent, streams) = (self.unsent(), (self.reader, self.writer));
-        Remains { end, streams, intake: self.intake, speaker: self.speaker, unsent }
+        let who = self.session.who().clone();
+        Remains { end, streams, intake: self.intake, speaker: self.speaker, unsent, who }
     }
 
     /// Does all that can be done without waiting.
@@ -265,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             // The work is done before the next event.
             Event::Rung => {}
             Event::Timer => self.timed_out()?,
-            Event::Revoked => return Err(End::Closed("account_changed")),
+            Event::Revoked => return Err(End::Revoked),
             Event::TakenOver => self.give_way()?,
             Event::Signal => self.signalled()?,
         }

@@ -62,6 +62,8 @@ pub(super) enum End {
     Closed(&'static str),
     /// It published what it may not, and that is not tolerated. Counted already.
     Forbidden(&'static str),
+    /// Its account is gone, or another one now: it has no say any more, and no will.
+    Revoked,
     /// We stop.
     Shutdown,
 }
@@ -69,7 +71,7 @@ pub(super) enum End {
 impl End {
     /// Whether the will is to be published (MQTT-3.1.2-8).
     pub(super) fn publishes_will(self) -> bool {
-        !matches!(self, Self::Disconnect | Self::Shutdown)
+        !matches!(self, Self::Disconnect | Self::Revoked | Self::Shutdown)
     }
 
     /// What a client of MQTT 5 is told, if it is still there and did not go by itself.
@@ -77,7 +79,7 @@ impl End {
         match self {
             Self::Late(Late::KeepAlive) => Some(Reason::KeepAlive),
             Self::Closed(name) => Some(reason::of_end(name)),
-            Self::Forbidden(_) => Some(Reason::NotAuthorized),
+            Self::Forbidden(_) | Self::Revoked => Some(Reason::NotAuthorized),
             Self::Shutdown => Some(Reason::ShuttingDown),
             // It was told before its stream was ended.
             Self::TakenOver => None,
@@ -95,6 +97,7 @@ impl End {
             Self::Closed(reason) => Some(reason),
             // Often two uploaders that were given the same name.
             Self::TakenOver => Some("session_taken_over"),
+            Self::Revoked => Some("account_changed"),
             Self::Disconnect
             | Self::DisconnectWithWill
             | Self::Gone

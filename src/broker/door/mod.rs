@@ -133,8 +133,10 @@ where
     let in_hand = (Arc::clone(&seat), intake);
     let streams = (reader, writer);
     let connection = Connection::new(streams, frames, &mut guest, speaker, &house, in_hand);
-    let Remains { end, streams, intake, mut speaker, unsent } = connection.run().await;
+    let Remains { end, streams, intake, mut speaker, unsent, who } = connection.run().await;
     said_goodbye(end, streams, &seat, &house).await;
+    // It may have learnt its key.
+    guest.admitted.who = who;
     let Some(intake) = intake else { return };
     if let Some(message) = unsent {
         send_on(message, &house, &intake).await;
@@ -315,7 +317,9 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     }
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
-        End::Shutdown | End::Closed(_) | End::Forbidden(_) => linger(reader, writer).await,
+        End::Shutdown | End::Closed(_) | End::Forbidden(_) | End::Revoked => {
+            linger(reader, writer).await
+        }
         End::Disconnect | End::DisconnectWithWill | End::Gone | End::Late(_) => {}
     }
 }
@@ -336,7 +340,9 @@ impl Guest {
         }
         // Before an old connection of this client can say that its observer is gone.
         if let Some(will) = &self.admitted.will {
-            if house.gate.publish(&self.admitted.who, will.topic.clone()).is_ok() {
+            let allowed = house.gate.publish(&self.admitted.who, will.topic.clone());
+            // One that is still to learn its key has not spoken for any.
+            if allowed.is_ok_and(|(_, permit)| permit.binds.is_none()) {
                 speaker.has_will(&will.topic);
             }
         }
@@ -432,7 +438,13 @@ impl Guest {
         let allowed = if topic.contains('\0') {
             Err(Denied { reason: "nul_in_topic", topic })
         } else {
-            house.gate.publish(&self.admitted.who, topic)
+            house.gate.publish(who, topic).and_then(|(topic, permit)| {
+                // A key is learnt by speaking, not by vanishing.
+                match permit.binds {
+                    None => Ok((topic, permit)),
+                    Some(_) => Err(Denied { reason: "publish_for_another_key", topic }),
+                }
+            })
         };
         let (topic, permit) = match allowed {
             Ok(allowed) => allowed,

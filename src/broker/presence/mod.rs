@@ -14,6 +14,7 @@ mod body;
 mod tests;
 mod topic;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,8 +125,14 @@ impl Presence {
         let told = was_online.then(|| body.told(spoken.key, false, now_ms));
         let mut state = State::new(&spoken, told_ms);
         (state.body, state.since_ms, state.told_ms) = (body, since_ms, since_ms);
-        self.board().observers.insert(Arc::clone(topic), state);
-        told
+        match self.board().observers.entry(Arc::clone(topic)) {
+            Entry::Vacant(place) => {
+                place.insert(state);
+                told
+            }
+            // It has spoken since: what it says now is the truth.
+            Entry::Occupied(_) => None,
+        }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

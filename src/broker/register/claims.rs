@@ -59,16 +59,22 @@ impl Claims {
         clock: Clock,
         keeper: Keeper,
     ) -> Self {
-        let mut book = Book::default();
+        let claims = Self { book: Mutex::default(), clock, keeper };
+        claims.recall(remembered, accounts);
+        claims
+    }
+
+    /// Takes up what was remembered late, less what the accounts of today contradict.
+    pub(in crate::broker) fn recall(&self, remembered: Remembered, accounts: &Accounts) {
+        let mut book = self.book();
         for Binding { account, key, .. } in remembered.bindings {
-            book.bound.insert(account, key);
+            book.bound.entry(account).or_insert(key);
         }
         for Claim { key, identity, .. } in remembered.claims {
             book.add(key, &identity);
         }
-        let claims = Self { book: Mutex::new(book), clock, keeper };
-        claims.accounts_are(accounts);
-        claims
+        drop(book);
+        self.accounts_are(accounts);
     }
 
     /// Notes that somebody has logged in for a key. False: there is no room for more.

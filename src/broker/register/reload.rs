@@ -6,20 +6,28 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Register;
+use super::{Register, Remembered};
 use crate::config::AccountsFile;
 use crate::config::accounts::Stamp;
 
 /// How often the file is looked at: one system call.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks at the file again and again until the broker goes quiet.
-pub(in crate::broker) async fn follow(register: Arc<Register>, quiet: CancellationToken) {
+/// Looks at the file again and again until the broker goes quiet, and takes up what was kept of
+/// claims if that could be read only later.
+pub(in crate::broker) async fn follow(
+    register: Arc<Register>,
+    recalled: impl Fn() -> Option<Remembered>,
+    quiet: CancellationToken,
+) {
     let mut seen = register.file().stamp;
     loop {
         tokio::select! {
             () = quiet.cancelled() => return,
             () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        if let Some(remembered) = recalled() {
+            register.claims.recall(remembered, &register.file().accounts);
         }
         let path = register.file().path.clone();
         let now = AccountsFile::stamp_now(&path);

@@ -139,6 +139,11 @@ impl Shelf {
         self.messages.iter().map(|(t, m)| (Arc::clone(t), Some(m.clone()))).collect()
     }
 
+    /// Whether something is retained there.
+    pub(super) fn has(&self, topic: &str) -> bool {
+        self.messages.contains_key(topic)
+    }
+
     /// Puts back what the file had. What finds no room is left out, and the file will know.
     pub(super) fn restore(&mut self, message: Retained, now_ms: i64) {
         if self.messages.contains_key(&message.topic) {

@@ -165,13 +165,20 @@ impl Loaded {
 
     /// Puts everything back where it lives. Every observer is offline now.
     pub(super) fn restore(self, keepsakes: &Keepsakes, now_ms: i64) {
-        let mut shelf = keepsakes.shelf();
-        for message in self.retained {
-            let (topic, at) = (message.topic.clone(), (message.at_ms, now_ms));
+        // First, and without the shelf: whoever speaks holds presence while it takes the shelf.
+        let told = self.retained.into_iter().map(|message| {
+            let at = (message.at_ms, now_ms);
             let own = message.owner.is_none();
-            let told =
-                own.then(|| keepsakes.presence.restore(&topic, &message.payload, at)).flatten();
+            let restored = || keepsakes.presence.restore(&message.topic, &message.payload, at);
+            let told = own.then(restored).flatten();
+            (message, told)
+        });
+        let told: Vec<_> = told.collect();
+        let mut shelf = keepsakes.shelf();
+        for (message, told) in told {
             match told {
+                // Said since, by who is there.
+                Some(_) if shelf.has(&message.topic) => {}
                 // There is always room for what this program says itself.
                 Some(payload) => {
                     let _ = shelf.keep(Retained { payload, at_ms: now_ms, ..message });

@@ -24,6 +24,7 @@ pub(super) use keepsakes::Keepsakes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -58,6 +59,8 @@ struct Shared {
     keepsakes: Keepsakes,
     due: Mutex<Due>,
     bell: Condvar,
+    /// The file has been read since somebody asked.
+    recalled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +93,12 @@ impl State {
     ) -> Writer {
         let failing = path.is_none();
         let due = Mutex::new(Due { failing, ..Due::default() });
-        let state = Self(Arc::new(Shared { keepsakes, due, bell: Condvar::new() }));
+        let state = Self(Arc::new(Shared {
+            keepsakes,
+            due,
+            bell: Condvar::new(),
+            recalled: AtomicBool::new(false),
+        }));
         let Some(path) = path else { return Writer { state, thread: None } };
         counters.state_file(|s| s.file = path.display().to_string());
         let (theirs, file, read, whole) = (state.clone(), None, false, false);
@@ -138,6 +146,12 @@ impl State {
         if first {
             self.0.bell.notify_one();
         }
+    }
+
+    /// Whether the file has been read since this was asked the last time: it may be late, when
+    /// somebody else held it at the start.
+    pub(super) fn has_recalled(&self) -> bool {
+        self.0.recalled.swap(false, Ordering::AcqRel)
     }
 
     /// Every claim.
@@ -297,6 +311,7 @@ impl Keeper {
                     tracing::warn!(rows = loaded.skipped, "rows of {FILE} were left out: no sense");
                 }
                 loaded.restore(self.state.keepsakes(), self.clock.now_ms());
+                self.state.0.recalled.store(true, Ordering::Release);
                 self.state.changed();
                 true
             }

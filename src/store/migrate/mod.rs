@@ -262,7 +262,7 @@ impl Migration {
             Fault::Trouble(_) if step.is_index() => (took * 10).clamp(RARELY, LOOK_EVERY),
             Fault::Trouble(_) => PAUSE,
             // What a row makes impossible will be no different soon.
-            _ => LOOK_EVERY,
+            Fault::Unacceptable(_) => LOOK_EVERY,
         };
         self.not_before = Instant::now() + pause;
         context.counters.writer(|writer| {

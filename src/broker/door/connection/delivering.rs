@@ -138,10 +138,17 @@ impl<S> Connection<S> {
                 }
             }
         }
+        // What is withheld makes room for what comes after it.
+        while self.deliver_queued() {}
+    }
+
+    /// Writes what is in the queue, as far as it may be. True: there was something to be withheld, and
+    /// there may be more.
+    fn deliver_queued(&mut self) -> bool {
         if !self.session.can_deliver() || !self.may_deliver() {
-            return;
+            return false;
         }
-        let Some(outbox) = &self.outbox else { return };
+        let Some(outbox) = &self.outbox else { return false };
         let (who, session, house) = (self.session.who().clone(), &mut self.session, &self.house);
         let (mut withheld, mut sent, name) = (Vec::new(), false, &self.origin.name);
         outbox.drain(|Outgoing { item, pkid, dup }| {
@@ -164,10 +171,12 @@ impl<S> Connection<S> {
             }
             session.can_deliver()
         });
+        let again = !withheld.is_empty();
         withheld.into_iter().for_each(|pkid| self.acknowledged(pkid));
         if self.keeps() && sent {
             self.house.state.changed();
         }
+        again
     }
 
     /// Whether copies may follow now. What waits for acknowledgements holds up nothing that was sent
