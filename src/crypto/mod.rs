@@ -7,6 +7,7 @@ pub mod channel;
 mod cipher;
 pub mod peer;
 pub mod scope;
+pub mod token;
 
 use hmac::{Hmac, KeyInit};
 use sha2::{Digest, Sha256};
