@@ -26,8 +26,10 @@ mod spool;
 mod stall;
 mod supervisor;
 mod tls;
+mod uplink;
 
 pub use random::Random;
+pub use uplink::{UplinkParts, Uplinks, start as start_uplinks};
 
 use self::client_id::ClientIds;
 use self::source::{Plan, Source};

@@ -43,6 +43,7 @@ mod tests;
 mod topics;
 mod tree;
 mod unbuilt;
+mod uplinks;
 mod url;
 
 pub use accounts::Role;
@@ -56,6 +57,7 @@ pub use node_keys::NodeKey;
 pub use remote::{ClientTls, Remote};
 pub use retention::Retention;
 pub use sources::Source;
+pub use uplinks::{Login, Uplink};
 pub use url::{BrokerUrl, Scheme, parse as broker_url};
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
@@ -99,6 +101,8 @@ pub struct Config {
     pub broker: Broker,
     /// External brokers to take in.
     pub sources: Vec<Source>,
+    /// Brokers that what our gateways publish is passed on to.
+    pub uplinks: Vec<Uplink>,
     /// What was accepted and has no effect, or another one than one might think; one line each.
     pub notes: Vec<String>,
 }

@@ -17,7 +17,6 @@
 mod file;
 mod keeper;
 
-#[expect(unused_imports, reason = "uplinks come next")]
 pub(super) use keeper::Keeper;
 
 use bytes::Bytes;
