@@ -24,3 +24,4 @@ mod store;
 mod support;
 mod survival;
 mod upgrade;
+mod uplinks;
