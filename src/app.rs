@@ -189,6 +189,18 @@ pub fn node_keys(keys: &[config::NodeKey]) -> anyhow::Result<Vec<NodeKey>> {
     keys.iter().map(ready).collect()
 }
 
+/// The keys with which uplinks make tokens, in the order of the uplinks.
+///
+/// # Errors
+/// As [`node_keys`].
+pub fn uplink_keys(uplinks: &[config::Uplink]) -> anyhow::Result<Vec<NodeKey>> {
+    let keys = uplinks.iter().map(|uplink| match &uplink.login {
+        config::Login::Account { .. } => Ok(Vec::new()),
+        config::Login::Token { keys, .. } => node_keys(keys),
+    });
+    Ok(keys.collect::<anyhow::Result<Vec<_>>>()?.concat())
+}
+
 /// A running hub.
 pub struct Hub {
     counters: Arc<Counters>,
@@ -209,6 +221,7 @@ impl Hub {
     /// # Errors
     /// The first thing that cannot work, in one line; what was started before it is stopped again.
     pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        uplink_keys(&config.uplinks)?;
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
         let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();

@@ -57,6 +57,7 @@ pub fn run(
 
 /// The public keys of the nodes whose packets are opened.
 fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
+    app::uplink_keys(&config.uplinks)?;
     let keys = app::node_keys(&config.node_keys)?;
     Ok(keys.iter().map(|key| hex::encode(key.public_key())).collect())
 }

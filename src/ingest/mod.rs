@@ -39,7 +39,6 @@ use tracing::Level;
 ///
 /// # Errors
 /// When the system has no thread to give.
-#[expect(clippy::too_many_arguments, reason = "each is one thing, and this is called once")]
 pub fn start(
     outlet: Outlet,
     mut recorder: Recorder,

@@ -133,7 +133,8 @@ fn topic(template: &str, region: &str, key: &str, kind: &str) -> String {
             }
         };
     }
-    made + rest
+    made.push_str(rest);
+    made
 }
 
 /// The payload with `origin_id`, where it is a JSON object without one; else as it is.

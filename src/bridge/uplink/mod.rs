@@ -169,10 +169,13 @@ fn keys(logins: &[(String, Credentials)]) -> Option<Vec<String>> {
     logins.iter().map(key).collect()
 }
 
-/// The sources that are the uplink's own broker.
+/// The sources that are the uplink's own broker: its host, through the same port or another protocol.
 fn echoes(uplink: &config::Uplink, sources: &[config::Source]) -> Vec<Arc<str>> {
     let host = |remote: &config::Remote| remote.host.trim_end_matches('.').to_ascii_lowercase();
-    let same = |source: &&config::Source| host(&source.remote) == host(&uplink.remote);
+    let same = |source: &&config::Source| {
+        let (theirs, ours) = (&source.remote, &uplink.remote);
+        host(theirs) == host(ours) && (theirs.port == ours.port || theirs.scheme != ours.scheme)
+    };
     sources.iter().filter(same).map(|source| Arc::from(source.name.as_str())).collect()
 }
 
