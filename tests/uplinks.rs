@@ -1,10 +1,6 @@
 //! What our gateways publish, passed on: whole hubs in this process, and a real mosquitto.
 
-#[path = "bridge/fake.rs"]
-#[allow(dead_code, reason = "an uplink does not subscribe")]
-mod fake;
-
-use self::fake::Fake;
+use crate::bridge::fake::Fake;
 use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
 use crate::support::process::{Mosquitto, free_port};
 use crate::support::{PATIENCE, eventually_async};
