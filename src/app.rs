@@ -2,9 +2,10 @@
 //! reverse.
 //!
 //! ```text
-//! start:  data directory → writer → pipeline → broker → bridge → control socket
+//! start:  data directory → writer → pipeline → broker → bridge, uplinks → control socket
 //! stop:   bridge and broker take nothing more in → the pipeline drains → the writer commits and
-//!         checkpoints → the connections acknowledge and close → control socket → data directory
+//!         checkpoints → the connections acknowledge and close, the uplinks write what waits →
+//!         control socket → data directory
 //! ```
 
 mod timekeeper;
@@ -12,7 +13,7 @@ mod watch;
 
 use self::timekeeper::Timekeeper;
 use self::watch::{LOOK_EVERY, Watch, Watched};
-use crate::bridge::{self, Bridge};
+use crate::bridge::{self, Bridge, Uplinks};
 use crate::broker::board::Board;
 use crate::broker::{self, Broker};
 use crate::clock::{Clock, Trust};
@@ -22,6 +23,7 @@ use crate::counters::{Counters, Listening, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
 use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
+use crate::message::feed::{Feed, feed};
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
 use crate::record::{Area, Home, Observers, Recorder, Rules, SourceRules};
@@ -58,7 +60,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Takes the data directory, opens the database and starts the writer and the pipeline. It ends
-    /// when every clone of the inlet is dropped.
+    /// when every clone of the inlet is dropped. `feed` gets a copy of what is taken.
     ///
     /// # Errors
     /// When the data directory is taken, the database cannot be opened, or a key is none.
@@ -67,6 +69,7 @@ impl Pipeline {
         clock: &Clock,
         trust: &Trust,
         counters: &Arc<Counters>,
+        feed: Option<Feed>,
     ) -> anyhow::Result<(Inlet, Self)> {
         let mut recorder = Recorder::new(rules(config)?);
         let instance = Instance::take(control::data_dir(&config.db_path))?;
@@ -86,8 +89,9 @@ impl Pipeline {
         let meter = inlet.meter();
         let ended = CancellationToken::new();
         let counters = Arc::clone(counters);
-        let thread = ingest::start(outlet, recorder, sink, trust.clone(), counters, ended.clone())
-            .context("cannot start the pipeline's thread")?;
+        let thread =
+            ingest::start(outlet, recorder, sink, feed, trust.clone(), counters, ended.clone())
+                .context("cannot start the pipeline's thread")?;
         Ok((inlet, Self { meter, thread, ended, writer, _instance: instance }))
     }
 
@@ -189,6 +193,18 @@ pub fn node_keys(keys: &[config::NodeKey]) -> anyhow::Result<Vec<NodeKey>> {
     keys.iter().map(ready).collect()
 }
 
+/// The keys with which uplinks make tokens, in the order of the uplinks.
+///
+/// # Errors
+/// As [`node_keys`].
+pub fn uplink_keys(uplinks: &[config::Uplink]) -> anyhow::Result<Vec<NodeKey>> {
+    let keys = uplinks.iter().map(|uplink| match &uplink.login {
+        config::Login::Account { .. } => Ok(Vec::new()),
+        config::Login::Token { keys, .. } => node_keys(keys),
+    });
+    Ok(keys.collect::<anyhow::Result<Vec<_>>>()?.concat())
+}
+
 /// A running hub.
 pub struct Hub {
     counters: Arc<Counters>,
@@ -196,6 +212,7 @@ pub struct Hub {
     pipeline: Pipeline,
     broker: Broker,
     bridge: Bridge,
+    uplinks: Option<Uplinks>,
     control: Server,
     stats: Option<StatsFile>,
     watch: Watch,
@@ -208,9 +225,11 @@ impl Hub {
     /// # Errors
     /// The first thing that cannot work, in one line; what was started before it is stopped again.
     pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
+        uplink_keys(&config.uplinks)?;
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
-        let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters)?;
+        let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();
+        let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters, feed)?;
         let timekeeper = Timekeeper::start(trust.clone(), Arc::clone(&counters), clock.clone());
         let health = health(&counters, pipeline.meter.clone(), clock.clone(), timekeeper.look());
         let shutdown = CancellationToken::new();
@@ -241,6 +260,17 @@ impl Hub {
                 limits: bridge::Limits::default(),
             },
         );
+        let uplinks = fed.map(|fed| {
+            let parts = bridge::UplinkParts {
+                fed,
+                clock: clock.clone(),
+                counters: Arc::clone(&counters),
+                data_dir: control::data_dir(&config.db_path).to_owned(),
+                random: bridge::Random::system(),
+                limits: bridge::Limits::default(),
+            };
+            bridge::start_uplinks(&config.uplinks, &config.sources, parts)
+        });
         let control = Server::start(
             &config.db_path,
             control::server::Parts {
@@ -260,7 +290,18 @@ impl Hub {
             counters: Arc::clone(&counters),
             clock,
         });
-        Ok(Self { counters, health, pipeline, broker, bridge, control, stats, watch, timekeeper })
+        Ok(Self {
+            counters,
+            health,
+            pipeline,
+            broker,
+            bridge,
+            uplinks,
+            control,
+            stats,
+            watch,
+            timekeeper,
+        })
     }
 
     /// What listens where, with real ports.
@@ -302,7 +343,12 @@ impl Hub {
         let held = move || counters.broker_held.get();
         let finished = tokio::task::spawn_blocking(move || pipeline.finish(stored, held)).await;
         let finished = finished.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline));
+        let uplinks = async {
+            if let Some(uplinks) = self.uplinks {
+                uplinks.stop(deadline).await;
+            }
+        };
+        tokio::join!(self.bridge.stop(deadline), self.broker.stop(deadline), uplinks);
         if finished.is_ok() {
             // What found no room until the end.
             left_over += self.counters.broker_held.get();

@@ -5,7 +5,7 @@
 
 mod state;
 
-pub use state::{ClockState, Pinned, Reader};
+pub use state::{ClockState, Pinned, Reader, UplinkState};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ macro_rules! numbers {
             /// What was refused, ignored or skipped, by name.
             pub reasons: Reasons,
             sources: Mutex<BTreeMap<String, SourceState>>,
+            uplinks: Mutex<BTreeMap<String, UplinkState>>,
             listeners: Mutex<Vec<Listening>>,
             writer: Mutex<WriterState>,
             clock: Mutex<ClockState>,
@@ -184,6 +185,16 @@ impl Counters {
         lock(&self.sources).clone()
     }
 
+    /// Puts an uplink's state on the board, or changes it.
+    pub fn uplink(&self, name: &str, change: impl FnOnce(&mut UplinkState)) {
+        change(lock(&self.uplinks).entry(name.to_owned()).or_default());
+    }
+
+    /// The uplinks' states by name.
+    pub fn uplinks(&self) -> BTreeMap<String, UplinkState> {
+        lock(&self.uplinks).clone()
+    }
+
     /// Notes what listens where.
     pub fn listening(&self, listening: Listening) {
         lock(&self.listeners).push(listening);
@@ -214,6 +225,8 @@ impl Counters {
         let (writer, sources) = (self.writer_state(), self.sources());
         let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();
+        let uplinks = self.uplinks();
+        let cut_off = |u: &UplinkState| !u.connected && now_ms - u.since_ms > SOURCE_MAY_BE_AWAY_MS;
         let away = |s: &SourceState| {
             s.silent || !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS
         };
@@ -227,9 +240,11 @@ impl Counters {
                 && !clock.needs_you()
                 && state_file.trouble.is_none()
                 && writer.migration.as_ref().is_none_or(|m| m.trouble.is_none())
-                && !sources.values().any(away),
+                && !sources.values().any(away)
+                && !uplinks.values().any(cut_off),
             listeners: lock(&self.listeners).clone(),
             sources,
+            uplinks,
             writer,
             clock,
             state_file,
@@ -239,7 +254,7 @@ impl Counters {
     }
 }
 
-/// A source that is not connected for longer needs a person: twice the longest wait between two of
+/// A source or an uplink that is not connected for longer needs a person: twice the longest wait between two of
 /// its attempts.
 const SOURCE_MAY_BE_AWAY_MS: i64 = 60_000;
 
@@ -261,6 +276,9 @@ pub struct Snapshot {
     pub listeners: Vec<Listening>,
     /// External brokers by name.
     pub sources: BTreeMap<String, SourceState>,
+    /// Brokers that traffic is passed on to, by name.
+    #[serde(default)]
+    pub uplinks: BTreeMap<String, UplinkState>,
     /// The one that writes the database.
     pub writer: WriterState,
     /// Whether its own clock can be believed.

@@ -1,7 +1,7 @@
 //! External brokers as sources: a real mosquitto, and brokers that misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends at the first surprise")]
 
-mod fake;
+pub(crate) mod fake;
 mod publisher;
 
 mod full;

@@ -26,3 +26,4 @@ mod store;
 mod support;
 mod survival;
 mod upgrade;
+mod uplinks;

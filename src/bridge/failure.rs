@@ -158,6 +158,22 @@ fn refusal(code: ConnectReturnCode) -> &'static str {
     }
 }
 
+/// Whether the other end closed the connection, other than by falling silent.
+pub(super) fn is_hang_up(error: &ConnectionError) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let closed = |e: &io::Error| {
+        matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    };
+    match error {
+        ConnectionError::Io(e) | ConnectionError::MqttState(StateError::Io(e)) => closed(e),
+        ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(e))) => {
+            closed(e)
+        }
+        ConnectionError::MqttState(state) => matches!(state, StateError::ConnectionAborted),
+        _ => false,
+    }
+}
+
 fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there (connection refused)".into(),

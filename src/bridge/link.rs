@@ -45,6 +45,8 @@ const EVENTS: usize = 8;
 pub(super) enum Polled {
     /// A packet from the broker.
     Packet(Packet),
+    /// Our next PUBLISH has been sent, with this packet id.
+    Published(u16),
     /// Our DISCONNECT has been sent, and everything before it.
     SaidGoodbye,
     /// There is no dialling, for this reason; the last thing the poller tells.
@@ -85,8 +87,7 @@ pub(super) enum Leaving {
 #[derive(Debug)]
 pub(super) struct Link {
     client: AsyncClient,
-    events: mpsc::Receiver<Polled>,
-    _poller: AbortOnDropHandle<()>,
+    poller: Poller,
     /// Publishes that wait for their acknowledgement.
     pub(super) acks: Acks,
     /// How far it has come.
@@ -103,6 +104,36 @@ pub(super) struct Link {
 #[error("the connection takes no more requests")]
 pub(super) struct Stuck;
 
+/// The task that an event loop lives in; dropping this ends both.
+#[derive(Debug)]
+pub(super) struct Poller {
+    events: mpsc::Receiver<Polled>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Poller {
+    /// Begins to dial.
+    pub(super) fn start(mut event_loop: EventLoop, remote: Remote) -> Self {
+        let (tell, events) = mpsc::channel(EVENTS);
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
+            match transport(remote).await {
+                Ok(transport) => {
+                    event_loop.mqtt_options.set_transport(transport);
+                    poll(event_loop, tell).await;
+                }
+                // Nobody listens any more: then nobody has to know.
+                Err(reason) => drop(tell.send(Polled::Unready(reason)).await),
+            }
+        }));
+        Self { events, _task: task }
+    }
+
+    /// What it tells next; `None` when it panicked. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Option<Polled> {
+        self.events.recv().await
+    }
+}
+
 impl Link {
     /// Begins to dial. `discard` asks the broker to forget our session.
     pub(super) fn dial(
@@ -117,22 +148,9 @@ impl Link {
         event_loop
             .network_options
             .set_connection_timeout(settings.connect_timeout.as_secs().max(1));
-        let (tell, events) = mpsc::channel(EVENTS);
-        let remote = settings.remote.clone();
-        let poller = AbortOnDropHandle::new(tokio::spawn(async move {
-            match transport(remote).await {
-                Ok(transport) => {
-                    event_loop.mqtt_options.set_transport(transport);
-                    poll(event_loop, tell).await;
-                }
-                // Nobody listens any more: then nobody has to know.
-                Err(reason) => drop(tell.send(Polled::Unready(reason)).await),
-            }
-        }));
         Self {
             client,
-            events,
-            _poller: poller,
+            poller: Poller::start(event_loop, settings.remote.clone()),
             acks: Acks::default(),
             progress: Progress::Dialling,
             up_since: None,
@@ -143,7 +161,7 @@ impl Link {
 
     /// What the poller tells next; `None` when it panicked. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Polled> {
-        self.events.recv().await
+        self.poller.next().await
     }
 
     /// The step for messages to people.
@@ -216,11 +234,7 @@ pub(super) fn is_valid_filter(filter: &str) -> bool {
 
 fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool) -> MqttOptions {
     let remote = &settings.remote;
-    let address = match remote.scheme {
-        Scheme::Tcp | Scheme::Tls => remote.bracketed().into_owned(),
-        Scheme::Ws | Scheme::Wss => remote.to_string(),
-    };
-    let mut options = MqttOptions::new(client_id, address, remote.port);
+    let mut options = MqttOptions::new(client_id, address(remote), remote.port);
     options
         .set_keep_alive(limits.keep_alive)
         .set_clean_session(discard || !settings.persistent_session)
@@ -231,6 +245,14 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
         options.set_credentials(username, password);
     }
     options
+}
+
+/// What rumqttc wants for an address: the host, or for WebSocket the URL.
+pub(super) fn address(remote: &Remote) -> String {
+    match remote.scheme {
+        Scheme::Tcp | Scheme::Tls => remote.bracketed().into_owned(),
+        Scheme::Ws | Scheme::Wss => remote.to_string(),
+    }
 }
 
 /// What MQTT goes through; reads the files of TLS, off the runtime.
@@ -252,6 +274,7 @@ async fn poll(mut event_loop: EventLoop, tell: mpsc::Sender<Polled>) {
         let told = match event_loop.poll().await {
             Ok(Event::Incoming(packet)) => tell.send(Polled::Packet(packet)).await,
             Ok(Event::Outgoing(Outgoing::Disconnect)) => tell.send(Polled::SaidGoodbye).await,
+            Ok(Event::Outgoing(Outgoing::Publish(id))) => tell.send(Polled::Published(id)).await,
             Ok(Event::Outgoing(_)) => Ok(()),
             Err(error) => {
                 // Read in the batch that broke the connection: a QoS 0 message comes only once, and a

@@ -22,11 +22,14 @@ mod link;
 mod random;
 mod side_buffer;
 mod source;
+mod spool;
 mod stall;
 mod supervisor;
 mod tls;
+mod uplink;
 
 pub use random::Random;
+pub use uplink::{UplinkParts, Uplinks, start as start_uplinks};
 
 use self::client_id::ClientIds;
 use self::source::{Plan, Source};

@@ -222,6 +222,8 @@ impl Source {
     fn handle(&mut self, link: &mut Link, happened: Happened) -> ControlFlow<Ended> {
         match happened {
             Happened::Polled(Some(Polled::Packet(packet))) => return self.on_packet(link, packet),
+            // A source publishes nothing.
+            Happened::Polled(Some(Polled::Published(_))) => {}
             Happened::Polled(Some(Polled::SaidGoodbye)) => link.said_goodbye(),
             Happened::Polled(Some(Polled::Unready(reason))) => {
                 return ControlFlow::Break(broken(link, Failure::new(Step::Tls, reason)));

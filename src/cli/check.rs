@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::app;
 use crate::broker::Certificate;
 use crate::clock::Clock;
-use crate::config::{Area, ChannelKey, Config, Home, Retention, Source};
+use crate::config::{Area, ChannelKey, Config, Home, Login, Retention, Source, Uplink};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -59,6 +59,7 @@ pub fn run(
 
 /// The public keys of the nodes whose packets are opened.
 fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
+    app::uplink_keys(&config.uplinks)?;
     let keys = app::node_keys(&config.node_keys)?;
     Ok(keys.iter().map(|key| hex::encode(key.public_key())).collect())
 }
@@ -96,6 +97,7 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     if config.sources.is_empty() {
         lines.push(("source", "none".into()));
     }
+    lines.extend(config.uplinks.iter().map(|uplink| ("uplink", uplink_in_words(uplink))));
     lines.push(("observers", observers_in_words(config)));
     lines.push(("channels", channels_in_words(config)));
     lines.push(("regions", list_or(&config.hash_regions, "none")));
@@ -133,6 +135,31 @@ fn source_in_words(source: &Source) -> String {
         source.remote,
         source.topics.join(" "),
         fallback.unwrap_or_default()
+    )
+}
+
+/// Everything but the password and the keys.
+fn uplink_in_words(uplink: &Uplink) -> String {
+    let login = match &uplink.login {
+        Login::Account { username: None, .. } => "anonymous".to_owned(),
+        Login::Account { username: Some(name), .. } => format!("as {name:?}"),
+        Login::Token { keys, audience, lifetime, .. } => {
+            format!("{} key(s), tokens for {audience} of {} s", keys.len(), lifetime.as_secs())
+        }
+    };
+    format!(
+        "{} {}, {login}, topic {}, {}, regions {}, observers {}, at most {}/s{}{}, {} MiB or {} h wait",
+        uplink.name,
+        uplink.remote,
+        uplink.topic,
+        uplink.types.join(" "),
+        list_or(&uplink.regions, "all"),
+        list_or(&uplink.observers, "all"),
+        uplink.rate,
+        if uplink.retain { ", status retained" } else { "" },
+        if uplink.needs_origin_id { ", with origin_id" } else { "" },
+        uplink.spool_bytes >> 20,
+        uplink.spool_age.as_secs() / 3_600
     )
 }
 
@@ -248,6 +275,12 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "trustedProxies": proxies,
         "logins": logins::as_json(config),
         "sources": config.sources.iter().map(source).collect::<Vec<_>>(),
+        "uplinks": config.uplinks.iter().map(|it| json!({
+            "name": it.name, "broker": it.remote.to_string(), "topic": it.topic,
+            "types": it.types, "regions": it.regions, "observers": it.observers,
+            "payloadTypes": it.payload_types, "sources": it.sources, "rate": it.rate,
+            "retain": it.retain, "needsOriginId": it.needs_origin_id,
+        })).collect::<Vec<_>>(),
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},
         "hashRegions": config.hash_regions,
         "nodeKeys": nodes,

@@ -82,7 +82,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let counters = Arc::new(Counters::default());
     let (inlet, pipeline) =
-        Pipeline::start(&config, &clock, &Trust::given(clock.clone()), &counters)?;
+        Pipeline::start(&config, &clock, &Trust::given(clock.clone()), &counters, None)?;
     let feed = Feed {
         path: &args.file,
         inlet,

@@ -5,7 +5,7 @@ mod clients;
 use super::db_path;
 use crate::broker::board::Clients;
 use crate::control::{ask_clients, ask_status};
-use crate::counters::{MigrationState, Snapshot, SourceState};
+use crate::counters::{MigrationState, Snapshot, SourceState, UplinkState};
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -89,6 +89,9 @@ fn in_words(snapshot: &Snapshot) -> String {
     for (name, source) in &snapshot.sources {
         lines.push(format!("source     {name}: {}", source_in_words(source, snapshot.now_ms)));
     }
+    for (name, uplink) in &snapshot.uplinks {
+        lines.push(format!("uplink     {name}: {}", uplink_in_words(uplink, snapshot.now_ms)));
+    }
     lines.push(writer_in_words(snapshot));
     if let Some(migration) = &snapshot.writer.migration {
         lines.push(migration_in_words(migration, snapshot.now_ms));
@@ -168,6 +171,30 @@ fn source_in_words(source: &SourceState, now_ms: i64) -> String {
     }
     if !source.last_error.is_empty() {
         text.push_str(&format!("; {}", source.last_error));
+    }
+    text
+}
+
+fn uplink_in_words(uplink: &UplinkState, now_ms: i64) -> String {
+    let state = if uplink.connected { "connected" } else { "not connected" };
+    let last = uplink
+        .last_sent_ms
+        .map_or_else(|| "none yet".to_owned(), |at| format!("the last {} ago", span(now_ms - at)));
+    let mut text = format!(
+        "{state} for {} ({}), {} passed on, {last}; {} wait ({} bytes)",
+        span(now_ms - uplink.since_ms),
+        uplink.broker,
+        uplink.sent,
+        uplink.waiting,
+        uplink.waiting_bytes
+    );
+    for (count, what) in [(uplink.expired, "expired"), (uplink.set_aside, "set aside")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if !uplink.last_error.is_empty() {
+        text.push_str(&format!("; {}", uplink.last_error));
     }
     text
 }

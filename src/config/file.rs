@@ -296,10 +296,53 @@ pub(super) struct LegacySource {
 #[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Uplink {
+    /// The tag in logs and counters.
+    pub name: Option<String>,
     /// A known public broker.
     pub preset: Option<String>,
+    /// Its URL, where it is no known one.
+    pub broker: Option<String>,
+    /// Login name.
+    pub username: Option<String>,
+    /// Password.
+    #[cfg_attr(test, serde(serialize_with = "given"))]
+    pub password: Option<Secret>,
+    /// A file with the password, relative to the config file.
+    pub password_file: Option<String>,
     /// Private keys of our observers, relative to the config file.
     pub key_files: Option<Vec<String>>,
+    /// Whom tokens are for.
+    pub audience: Option<String>,
+    /// The owner's public key, for tokens.
+    pub owner: Option<String>,
+    /// The owner's address, for tokens.
+    pub email: Option<String>,
+    /// The topic there, with `{region}`, `{key}` and `{type}`.
+    pub topic: Option<String>,
+    /// `packets`, `status`, `neighbors`.
+    pub types: Option<Vec<String>>,
+    /// Regions that are passed on.
+    pub regions: Option<Vec<String>>,
+    /// Keys of observers that are passed on.
+    pub observers: Option<Vec<String>>,
+    /// Payload types (0 to 15) of packets that are passed on.
+    pub payload_types: Option<Vec<i64>>,
+    /// Whether what sources bring is passed on too.
+    pub sources: Option<bool>,
+    /// Messages a second.
+    pub rate: Option<i64>,
+    /// Whether a status is marked as retained.
+    pub retain: Option<bool>,
+    /// Whether payloads get an `origin_id` where they have none.
+    pub needs_origin_id: Option<bool>,
+    /// `false`: any certificate will do.
+    pub reject_unauthorized: Option<bool>,
+    /// A PEM file of certificates to believe, relative to the config file.
+    pub ca_file: Option<String>,
+    /// Our certificate for that broker, a PEM file.
+    pub client_certificate: Option<String>,
+    /// Its private key.
+    pub client_key: Option<String>,
     /// What waits on disk, in MiB at most.
     #[serde(rename = "spoolMaxMB")]
     pub spool_max_mb: Option<i64>,

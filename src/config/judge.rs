@@ -14,6 +14,7 @@ use super::search::Written;
 use super::tree::{At, Dialect, Node};
 use super::{
     Config, ContentHash, channels, filters, listeners, node_keys, retention, sources, unbuilt,
+    uplinks,
 };
 
 /// CoreScope's default, relative to the working directory.
@@ -65,6 +66,7 @@ impl Judge<'_> {
         let broker = listeners::judge(&mut self)?;
         let binds: Vec<_> = broker.listeners.iter().map(|listener| listener.bind).collect();
         let sources = sources::judge(&mut self, broker.enabled, &binds)?;
+        let uplinks = uplinks::judge(&self, &binds)?;
         let channel_keys = channels::judge(&mut self)?;
         let node_keys = node_keys::judge(&mut self)?;
         if broker.listeners.is_empty() && sources.is_empty() {
@@ -98,6 +100,7 @@ impl Judge<'_> {
             stats_file: self.stats_file(),
             broker,
             sources,
+            uplinks,
             notes: self.notes,
         })
     }

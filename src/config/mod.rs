@@ -47,6 +47,7 @@ mod tests;
 mod topics;
 mod tree;
 mod unbuilt;
+mod uplinks;
 mod url;
 
 pub use accounts::{Account, Accounts, AccountsFile, Role};
@@ -64,6 +65,7 @@ pub use retention::Retention;
 pub use sessions::Sessions;
 pub use sources::Source;
 pub use topics::covers;
+pub use uplinks::{Login, Uplink};
 pub use url::{BrokerUrl, Scheme, parse as broker_url};
 
 /// `broker.toml` as it is shipped: every option with its default, commented out.
@@ -107,6 +109,8 @@ pub struct Config {
     pub broker: Broker,
     /// External brokers to take in.
     pub sources: Vec<Source>,
+    /// Brokers that what our gateways publish is passed on to.
+    pub uplinks: Vec<Uplink>,
     /// What was accepted and has no effect, or another one than one might think; one line each.
     pub notes: Vec<String>,
 }

@@ -323,7 +323,7 @@ fn login(
 }
 
 /// The first line of a file, without the end of the line.
-fn from_file(judge: &Judge<'_>, blame: &Blame, file: &str) -> Result<Secret, Error> {
+pub(super) fn from_file(judge: &Judge<'_>, blame: &Blame, file: &str) -> Result<Secret, Error> {
     let path = judge.beside(file);
     let text = std::fs::read_to_string(&path).map_err(|error| {
         let reason = in_words(&error);

@@ -13,12 +13,6 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<(), Error> {
     web(judge)?;
     settings(judge);
     lists(judge);
-    let file = &judge.written.file;
-    let uplinks = file.uplinks.iter().flatten().enumerate().map(|(index, uplink)| {
-        let preset = uplink.preset.as_deref().unwrap_or("no preset");
-        format!("uplinks[{index}] {preset:?}: not built yet, nothing is passed on")
-    });
-    judge.notes.extend(uplinks);
     Ok(())
 }
 

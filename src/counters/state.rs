@@ -26,6 +26,34 @@ pub struct Reader {
     pub command: String,
 }
 
+/// What is known of a login at a broker that traffic is passed on to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UplinkState {
+    /// Its URL without credentials.
+    pub broker: String,
+    /// Whether a session is up.
+    pub connected: bool,
+    /// When `connected` last changed, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+    /// Dial attempts since the start.
+    pub attempts: u64,
+    /// Messages acknowledged by that broker since the start.
+    pub sent: u64,
+    /// When the last one was, in milliseconds since the Unix epoch.
+    pub last_sent_ms: Option<i64>,
+    /// Messages that wait, in memory and on disk.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// Messages that grew too old or found no room.
+    pub expired: u64,
+    /// Messages that ended the connection again and again.
+    pub set_aside: u64,
+    /// The last error, in words, without credentials; empty while all is well.
+    pub last_error: String,
+}
+
 /// Whether our own clock can be believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

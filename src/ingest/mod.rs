@@ -11,10 +11,11 @@
 
 mod panicked;
 mod show;
+mod tap;
 
 use crate::clock::Trust;
 use crate::counters::Counters;
-use crate::message::{Message, Outcome, Outlet};
+use crate::message::{Feed, Message, Outcome, Outlet};
 use crate::record::{Recorder, Unrecorded};
 use crate::store::Sink;
 use panicked::Panicked;
@@ -32,6 +33,8 @@ use tracing::Level;
 /// Full: while the writer does not keep up, [`Sink::put`] waits, the queue fills, and the doors stop
 /// reading; nothing is dropped.
 ///
+/// `feed` gets a copy of what is taken; when it is full the copy is lost, and counted.
+///
 /// However it ends, `ended` is cancelled.
 ///
 /// # Errors
@@ -40,6 +43,7 @@ pub fn start(
     outlet: Outlet,
     mut recorder: Recorder,
     sink: Sink,
+    feed: Option<Feed>,
     trust: Trust,
     counters: Arc<Counters>,
     ended: CancellationToken,
@@ -50,7 +54,13 @@ pub fn start(
     let record = move |mut message: Message| {
         recorder.doubt_clock(judge.now_ms().is_err());
         message.received_at_ms = judge.arrival_ms(message.received_at_ms);
+        let copy = feed.as_ref().and_then(|_| tap::copy(&message));
         let record = recorder.record(message);
+        if let (Some(feed), Some(copy)) = (&feed, copy) {
+            if tap::finished(copy, &record).is_some_and(|heard| !feed.give(heard)) {
+                mismatches.reasons.note("uplink_feed_full", judge.said_ms());
+            }
+        }
         let so_far = recorder.origin_id_mismatches();
         mismatches.origin_id_mismatches.add(so_far.saturating_sub(counted));
         counted = so_far;

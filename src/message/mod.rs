@@ -4,10 +4,12 @@
 //! `meshbox replay`, goes through the bounded queue of [`queue`], and ends when its record is
 //! committed or refused. Nothing of it flows back but the [`Receipt`].
 
+pub mod feed;
 pub mod queue;
 pub mod receipt;
 pub mod topic;
 
+pub use feed::{Fed, Feed, Heard};
 pub use queue::{Inlet, Meter, Outlet, Place};
 pub use receipt::{Completion, Outcome, Receipt};
 

@@ -13,33 +13,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Listens on a port that the system chose.
-pub(super) struct Fake {
+pub(crate) struct Fake {
     listener: TcpListener,
-    pub(super) at: SocketAddr,
+    pub(crate) at: SocketAddr,
 }
 
 /// One connection of a client.
-pub(super) struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     read: BytesMut,
 }
 
 impl Fake {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let at = listener.local_addr().unwrap();
         Self { listener, at }
     }
 
     /// The next connection, and nothing said on it.
-    pub(super) async fn accept(&self) -> Client {
+    pub(crate) async fn accept(&self) -> Client {
         let accepted = tokio::time::timeout(PATIENCE, self.listener.accept()).await;
         let (stream, _) = accepted.expect("gave up waiting for a connection").unwrap();
         Client { stream, read: BytesMut::new() }
     }
 
     /// The next connection, logged in.
-    pub(super) async fn log_in(&self, session_present: bool) -> (Client, Connect) {
+    pub(crate) async fn log_in(&self, session_present: bool) -> (Client, Connect) {
         let mut client = self.accept().await;
         let connect = client.connect().await;
         client.send(&[connack(ConnectReturnCode::Success, session_present)]).await;
@@ -47,7 +47,7 @@ impl Fake {
     }
 
     /// The next connection, logged in and subscribed.
-    pub(super) async fn subscribed(&self) -> Client {
+    pub(crate) async fn subscribed(&self) -> Client {
         let (mut client, _) = self.log_in(true).await;
         client.grant().await;
         client
@@ -56,7 +56,7 @@ impl Fake {
 
 impl Client {
     /// The next packet; `None` when the client has closed the connection.
-    pub(super) async fn packet(&mut self) -> Option<Packet> {
+    pub(crate) async fn packet(&mut self) -> Option<Packet> {
         loop {
             match Packet::read(&mut self.read, 1 << 20) {
                 Ok(packet) => return Some(packet),
@@ -71,7 +71,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn connect(&mut self) -> Connect {
+    pub(crate) async fn connect(&mut self) -> Connect {
         match self.packet().await {
             Some(Packet::Connect(connect)) => connect,
             other => panic!("no CONNECT but {other:?}"),
@@ -79,11 +79,11 @@ impl Client {
     }
 
     /// Reads a SUBSCRIBE, grants all of it, and returns its filters.
-    pub(super) async fn grant(&mut self) -> Vec<String> {
+    pub(crate) async fn grant(&mut self) -> Vec<String> {
         self.answer_subscribe(SubscribeReasonCode::Success(QoS::AtLeastOnce)).await
     }
 
-    pub(super) async fn answer_subscribe(&mut self, code: SubscribeReasonCode) -> Vec<String> {
+    pub(crate) async fn answer_subscribe(&mut self, code: SubscribeReasonCode) -> Vec<String> {
         let Some(Packet::Subscribe(subscribe)) = self.packet().await else {
             panic!("no SUBSCRIBE")
         };
@@ -94,7 +94,7 @@ impl Client {
     }
 
     /// The packet ids of the next PUBACKs.
-    pub(super) async fn pubacks(&mut self, count: usize) -> Vec<u16> {
+    pub(crate) async fn pubacks(&mut self, count: usize) -> Vec<u16> {
         let mut ids = Vec::new();
         while ids.len() < count {
             match self.packet().await {
@@ -106,7 +106,7 @@ impl Client {
     }
 
     /// Sends packets in one write.
-    pub(super) async fn send(&mut self, packets: &[Packet]) {
+    pub(crate) async fn send(&mut self, packets: &[Packet]) {
         let mut bytes = BytesMut::new();
         for packet in packets {
             packet.write(&mut bytes, usize::MAX).unwrap();
@@ -114,17 +114,17 @@ impl Client {
         self.send_bytes(&bytes).await;
     }
 
-    pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 }
 
-pub(super) fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {
+pub(crate) fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {
     Packet::ConnAck(ConnAck::new(code, session_present))
 }
 
 /// A QoS 1 publish, or with packet id 0 a QoS 0 one.
-pub(super) fn publish(packet_id: u16, payload: &str) -> Packet {
+pub(crate) fn publish(packet_id: u16, payload: &str) -> Packet {
     let qos = if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
     let mut publish = Publish::new("meshcore/SJC/K/packets", qos, payload);
     publish.pkid = packet_id;

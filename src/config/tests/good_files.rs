@@ -379,8 +379,7 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
     let config = toml(
         "nodeBlacklist = ['x']\nhiddenNamePrefixes = ['x']\nnodeKeys = []\n[broker]\nbindFirstKey = true\n\
          [db]\nvacuumOnStartup = false\n[foreignAdverts]\nmode = 'flag'\n[geo_filter]\n\
-         [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false\n\
-         [[uplinks]]\npreset = 'letsmesh-us'",
+         [retention]\nobserverDays = -1\nmetricsDays = 30\npacketDays = 0\n[web]\nenabled = false",
     )
     .unwrap();
     assert_eq!(
@@ -388,7 +387,6 @@ fn what_is_asked_for_and_does_not_happen_is_noted_once() {
         [
             "nodeBlacklist: not built yet, there is no page to hide nodes on",
             "hiddenNamePrefixes: not built yet, nothing is hidden",
-            "uplinks[0] \"letsmesh-us\": not built yet, nothing is passed on",
         ]
     );
 }

@@ -14,6 +14,7 @@ mod filters;
 mod good_files;
 mod node_keys;
 mod policy;
+mod uplinks;
 
 const NOWHERE: &str = "/nonexistent/broker.toml";
 
@@ -125,6 +126,10 @@ fn the_shipped_file_has_every_key_and_its_examples_load() {
         ("hub.crt", ""),
         ("hub.key", ""),
     ]);
+    let key = format!("{}40{}", "00".repeat(31), "11".repeat(32));
+    fs::create_dir(dir.path().join("keys")).unwrap();
+    fs::write(dir.path().join("keys/my-repeater.json"), format!(r#"{{"private_key":"{key}"}}"#))
+        .unwrap();
     let written = find(Some("broker.toml"), dir.path()).unwrap();
     // Each key in at least one place: a list's entries need not all have all of them.
     let mut given = std::collections::BTreeMap::new();
@@ -134,7 +139,7 @@ fn the_shipped_file_has_every_key_and_its_examples_load() {
     assert!(given.len() > 60, "the keys are not found: {given:?}");
 
     let config = load("broker.toml", dir.path(), &no_env).unwrap();
-    assert_eq!(config.sources.len(), 2);
+    assert_eq!((config.sources.len(), config.uplinks.len()), (2, 3));
     assert_eq!(config.channel_keys.len(), 2);
 }
 
