@@ -104,9 +104,11 @@ async fn a_client_whose_session_is_taken_over_is_told_so() {
 
 #[tokio::test]
 async fn the_session_of_an_account_is_kept_for_as_long_as_it_asks_within_our_bound() {
-    let file = accounts::account("ha", "hunter2", "role = 'reader'")
-        + &accounts::account("roof", "hunter2", "role = 'publisher'");
-    let mut place = accounts::open(&file, Access::Lan, true).await;
+    let file = [
+        accounts::account("ha", "hunter2", "role = 'reader'"),
+        accounts::account("roof", "hunter2", "role = 'publisher'"),
+    ];
+    let mut place = accounts::open(&file.concat(), Access::Lan, true).await;
     let mut reader = Raw::dial(&place.house).await;
     let ack = reader.log_in("desk", Some("ha"), Some(600)).await;
     assert!(!ack.session_present);
