@@ -17,4 +17,5 @@ mod stop;
 mod storm;
 mod subscribe;
 mod tls;
+mod version5;
 mod websocket;

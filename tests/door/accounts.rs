@@ -28,18 +28,18 @@ fn hash(password: &[u8]) -> String {
     PasswordHash::make(password, b"0123456789abcdef").unwrap().as_str().to_owned()
 }
 
-fn account(name: &str, password: &str, more: &str) -> String {
+pub(super) fn account(name: &str, password: &str, more: &str) -> String {
     format!("[accounts.{name}]\npassword = '{}'\n{more}\n", hash(password.as_bytes()))
 }
 
-struct Place {
-    house: House,
-    outlet: meshbox::message::Outlet,
+pub(super) struct Place {
+    pub(super) house: House,
+    pub(super) outlet: meshbox::message::Outlet,
     file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-async fn open(accounts: &str, access: Access, trusted: bool) -> Place {
+pub(super) async fn open(accounts: &str, access: Access, trusted: bool) -> Place {
     open_with(accounts, access, trusted, false).await
 }
 

@@ -211,6 +211,9 @@ async fn mosquitto_speaks_version_5_with_every_qos() {
         let arrival = stored.next().await;
         assert_eq!((&arrival.payload[..], arrival.awaited), (qos.as_bytes(), qos != "0"));
     }
-    let expected = ["1 0 T retained", "0 0 T 0", "0 0 T 1", "0 0 T 2", ""];
-    assert_eq!(reader.printed().await, expected.join("\n").replace('T', TOPIC));
+    let expected = ["1 1 C retained", "0 0 T 0", "0 1 T 1", "0 1 T 2", ""];
+    assert_eq!(
+        reader.printed().await,
+        expected.join("\n").replace('C', CONFIG).replace('T', TOPIC)
+    );
 }

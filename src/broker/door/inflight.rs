@@ -149,6 +149,7 @@ impl Inflight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::frame::Limits;
 
     fn stored(serial: u64) -> Completion {
         Completion { generation: 7, serial, outcome: Outcome::Stored }
@@ -187,6 +188,26 @@ mod tests {
         let failed = Completion { outcome: Outcome::Failed, ..stored(b) };
         assert_eq!(inflight.complete(failed), Err(Failed));
         assert!(drained(&mut inflight).is_empty());
+    }
+
+    #[test]
+    fn one_that_is_turned_back_says_why_in_version_5_and_in_its_turn() {
+        let writer = |version| Writer::new(version, Limits::default());
+        for (version, answer) in
+            [(Version::V4, &[0x40, 2, 0, 2][..]), (Version::V5, &[0x40, 3, 0, 2, 0x97])]
+        {
+            let (mut inflight, mut out) = (Inflight::new(7), BytesMut::new());
+            let a = inflight.open(Ack::Puback(1));
+            let b = inflight.open(Ack::Puback(2));
+            inflight.refuse_last(Reason::Quota);
+            let refused = Completion { outcome: Outcome::Refused, ..stored(b) };
+            inflight.complete(refused).unwrap();
+            inflight.drain_into(writer(version), &mut out);
+            assert!(out.is_empty());
+            inflight.complete(stored(a)).unwrap();
+            inflight.drain_into(writer(version), &mut out);
+            assert_eq!(out, [&[0x40, 2, 0, 1], answer].concat());
+        }
     }
 
     #[test]
