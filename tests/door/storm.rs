@@ -15,11 +15,11 @@ fn topic(gateway: usize) -> String {
     format!("meshcore/SJC/{gateway:064X}/packets")
 }
 
-/// A house with room for this many.
+/// A house with room for this many, and for those of them that it has not yet seen go.
 async fn house_for(clients: usize) -> (rig::House, rig::Stored) {
     raise_file_limit();
     let listeners = vec![listener("127.0.0.1:0", Access::Lan)];
-    let config = Broker { max_connections: clients + 100, ..Broker::with(listeners) };
+    let config = Broker { max_connections: 2 * clients + 100, ..Broker::with(listeners) };
     rig::storing_as(config).await
 }
 
