@@ -318,7 +318,7 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
     match end {
         End::TakenOver => house.counters.broker_takeovers.increment(),
         End::Shutdown | End::Closed(_) | End::Forbidden(_) | End::Revoked => {
-            linger(reader, writer).await
+            linger(reader, writer).await;
         }
         End::Disconnect | End::DisconnectWithWill | End::Gone | End::Late(_) => {}
     }
