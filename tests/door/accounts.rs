@@ -10,10 +10,10 @@ use meshbox::config::{
 };
 use meshbox::counters::Counters;
 use meshbox::crypto::token::{Claims, SigningKey, mint, username};
-use meshbox::message::OriginKind;
 use meshbox::message::queue::queue;
+use meshbox::message::{OriginKind, Outcome};
 use rumqttc::mqttbytes::QoS;
-use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet};
+use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::{self, House, ROOMY, Raw, connect, listener};
@@ -280,6 +280,67 @@ async fn a_changed_file_is_taken_without_a_restart_and_a_broken_one_is_not() {
     assert_eq!(place.code("a", "new").await, Success);
     assert_eq!(place.code("nobody", "x").await, BadUserNamePassword);
     b.nothing_said().await;
+}
+
+#[tokio::test]
+async fn the_will_of_an_account_that_is_gone_is_not_published() {
+    let both =
+        [account("boss", "one", "role = 'admin'"), account("roof", "two", "role = 'reader'")];
+    let place = open(&both.concat(), Access::Lan, true).await;
+    let topic = "meshcore/SJC/reboot";
+    let (mut reader, code) = place.answer("roof", "two").await;
+    assert_eq!(code, Success);
+    reader.subscribe(topic).await;
+    let mut boss = Raw::dial(place.house.address()).await;
+    let mut login = rig::with_will("boss", topic, "now", false);
+    login.set_login("boss", "one");
+    boss.log_in(&login).await;
+    std::fs::write(&place.file, account("roof", "two", "role = 'reader'")).unwrap();
+    boss.closed().await;
+    eventually_async("the connection is wound up", || {
+        (place.house.counters.broker_connections.get() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(place.house.counters.broker_wills.get(), 0);
+    reader.nothing_said().await;
+}
+
+#[tokio::test]
+async fn copies_that_are_withheld_hold_up_nothing_that_waits_behind_them() {
+    let both =
+        [account("boss", "one", "role = 'admin'"), account("home", "two", "role = 'reader'")];
+    let mut place = open(&both.concat(), Access::Lan, true).await;
+    let kept = |name: &str| {
+        let mut login = connect(name);
+        login.set_login("home", "two");
+        login.clean_session = false;
+        login
+    };
+    let mut reader = Raw::dial(place.house.address()).await;
+    reader.log_in(&kept("reader")).await;
+    reader.subscribe_at("meshcore/#", QoS::AtLeastOnce).await;
+    reader.send(&Packet::Disconnect).await;
+    reader.closed().await;
+    let (mut boss, code) = place.answer("boss", "one").await;
+    assert_eq!(code, Success);
+    let key = hex::encode_upper(key(8).public_key());
+    // Several times what may be in flight to one client.
+    let secret = format!("meshcore/SJC/{key}/serial/commands");
+    let seen = format!("meshcore/SJC/{key}/debug");
+    for n in 1..=151 {
+        let topic = if n == 151 { &seen } else { &secret };
+        boss.publish(topic, b"x", QoS::AtLeastOnce, n).await;
+        rig::arrival(&mut place.outlet).await.receipt.complete(Outcome::Stored);
+        assert_eq!(boss.packet().await, Packet::PubAck(PubAck::new(n)));
+    }
+    let mut reader = Raw::dial(place.house.address()).await;
+    reader.send(&Packet::Connect(kept("reader"))).await;
+    let present = Packet::ConnAck(ConnAck::new(Success, true));
+    assert_eq!(reader.packet().await, present);
+    // Nothing else wakes the connection.
+    let copy = tokio::time::timeout(std::time::Duration::from_secs(5), reader.delivery()).await;
+    assert_eq!(copy.expect("it waits behind what is withheld").topic, seen);
+    assert_eq!(place.house.counters.broker_withheld.get(), 150);
 }
 
 #[tokio::test]
