@@ -319,8 +319,7 @@ impl House {
         if lost > 0 {
             self.counters.broker_copies_lost.add(lost);
             self.note("subscriber_queue_full", || {
-                "a subscriber that is away or too slow loses messages; `meshbox status` says which"
-                    .to_owned()
+                "a subscriber that is away or too slow loses its oldest messages".to_owned()
             });
         }
         if queued {

@@ -93,6 +93,9 @@ fn in_words(snapshot: &Snapshot) -> String {
         lines.push(format!("uplink     {name}: {}", uplink_in_words(uplink, snapshot.now_ms)));
     }
     lines.push(writer_in_words(snapshot));
+    if let Some(trouble) = &snapshot.state_file.trouble {
+        lines.push(format!("state      {}: TROUBLE: {trouble}", snapshot.state_file.file));
+    }
     if let Some(migration) = &snapshot.writer.migration {
         lines.push(migration_in_words(migration, snapshot.now_ms));
     }
@@ -222,6 +225,8 @@ mod tests {
         counters.reasons.note("not_json", 0);
         counters.writer(|w| (w.last_commit_ms, w.last_batch) = (Some(89_000), 1));
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
+        counters.state_file(|s| s.file = "meshbox-state.db".into());
+        counters.state_file(|s| s.trouble = Some("it is locked".into()));
         counters.source("region", |s| s.last_error = "connection refused".into());
         let migration = MigrationState {
             step: "merging duplicate observations".into(),
@@ -237,6 +242,7 @@ mod tests {
             "merging duplicate observations (33 %), 4 steps left; since 10 s; TROUBLE: no room",
             "up 1 min 30 s: something needs you",
             "last commit 1 s ago, 1 record in 0 ms; TROUBLE: the disk is full",
+            "meshbox-state.db: TROUBLE: it is locked",
             "3  tx_inserted",
             "1  not_json",
             "region: not connected",
