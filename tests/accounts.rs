@@ -1,5 +1,7 @@
 //! `meshbox account` and `meshbox token`, as a person uses them.
 
+mod claims;
+
 use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
 use crate::support::process::HubProcess;
 use crate::support::{eventually, program};

@@ -107,3 +107,25 @@ fn what_is_queued_for_an_account_and_what_is_retained_outlive_kill_minus_9() {
     assert!(present);
     assert_eq!(copies_of(&mut connection, 1), [packet_message(&text_packet(99)).as_bytes()]);
 }
+
+#[test]
+fn what_is_kept_for_an_account_that_is_gone_at_the_start_goes_with_it() {
+    let dir = folder();
+    let file = dir.path().join("accounts.toml");
+    let hub = start(dir.path());
+    let (client, mut connection, _) = reader(&hub);
+    client.subscribe("meshcore/+/+/packets", QoS::AtLeastOnce).unwrap();
+    let subscribed = |event| matches!(event, Ok(Event::Incoming(Incoming::SubAck(_))));
+    assert!(connection.iter().any(subscribed));
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    publish(&hub, &[(packets_topic(OBSERVER), packet_message(&text_packet(1)), false)]);
+    assert_eq!(hub.terminate(), Some(0));
+    let accounts = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, accounts.replace("home", "other")).unwrap();
+    assert_eq!(start(dir.path()).terminate(), Some(0));
+    std::fs::write(&file, accounts).unwrap();
+    let hub = start(dir.path());
+    let (_client, _connection, present) = reader(&hub);
+    assert!(!present, "an account of the same name later is another one");
+}

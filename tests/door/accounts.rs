@@ -10,7 +10,7 @@ use meshbox::config::{
 };
 use meshbox::counters::Counters;
 use meshbox::crypto::token::{Claims, SigningKey, mint, username};
-use meshbox::message::queue::queue;
+use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{OriginKind, Outcome};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck};
@@ -44,10 +44,19 @@ pub(super) async fn open(accounts: &str, access: Access, trusted: bool) -> Place
 }
 
 async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key: bool) -> Place {
+    open_within(ROOMY, accounts, access, (trusted, bind_first_key)).await
+}
+
+async fn open_within(
+    bounds: Bounds,
+    accounts: &str,
+    access: Access,
+    (trusted, bind_first_key): (bool, bool),
+) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("accounts.toml");
     std::fs::write(&file, accounts).unwrap();
-    let (inlet, outlet) = queue(ROOMY);
+    let (inlet, outlet) = queue(bounds);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let parts = Parts {
         state_file: None,
@@ -88,6 +97,29 @@ impl Place {
 
     fn reason(&self, name: &str) -> u64 {
         self.house.reason(name)
+    }
+
+    /// Writes the accounts and waits until the broker has taken them.
+    async fn accounts(&self, text: &str) {
+        let reloads = || self.house.counters.broker_accounts_reloads.get();
+        let before = reloads();
+        // In place of the old one, as an editor does it: never half of it is there.
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &self.file).unwrap();
+        eventually_async("it is read", || (reloads() > before).then_some(())).await;
+    }
+
+    /// The client `ha` of an account, whose session is kept, and whether it was there.
+    async fn keeps(&self, name: &str, password: &str) -> (Raw, bool) {
+        let mut raw = Raw::dial(self.house.address()).await;
+        let mut connect = connect("ha");
+        connect.set_login(name, password);
+        connect.clean_session = false;
+        raw.send(&Packet::Connect(connect)).await;
+        let Packet::ConnAck(ack) = raw.packet().await else { panic!("no CONNACK") };
+        assert_eq!(ack.code, Success);
+        (raw, ack.session_present)
     }
 }
 
@@ -383,4 +415,68 @@ async fn mosquitto_logs_in_with_name_and_password() {
     let refused = run("hunter3").await;
     let words = String::from_utf8_lossy(&refused.stderr).to_lowercase();
     assert!(!refused.status.success() && words.contains("bad user name or password"), "{words}");
+}
+
+#[tokio::test]
+async fn an_account_with_one_connection_comes_back_although_its_old_one_still_hands_on() {
+    let accounts = account("roof", "hunter2", "role = 'publisher'\nmaxConnections = 1");
+    let one = Bounds { messages: 1, ..ROOMY };
+    let mut place = open_within(one, &accounts, Access::Lan, (true, false)).await;
+    let (mut first, code) = place.answer("roof", "hunter2").await;
+    assert_eq!(code, Success);
+    for word in ["first", "second", "third"] {
+        first.publish(rig::TOPIC, word.as_bytes(), QoS::AtMostOnce, 0).await;
+    }
+    eventually_async("the queue is full", || {
+        (place.house.counters.broker_held.get() == 1).then_some(())
+    })
+    .await;
+    let (_second, code) = place.answer("roof", "hunter2").await;
+    assert_eq!(code, Success, "its own old connection does not count against it");
+    assert_eq!(rig::arrival(&mut place.outlet).await.payload, "first");
+    assert_eq!(rig::arrival(&mut place.outlet).await.payload, "second");
+}
+
+#[tokio::test]
+async fn what_was_kept_for_an_account_goes_with_it_and_with_its_role_and_not_with_its_password() {
+    let boss = account("boss", "one", "role = 'admin'");
+    let home = |password: &str, role: &str| {
+        let home = account("home", password, &format!("role = '{role}'"));
+        format!("{boss}{home}")
+    };
+    let place = open(&home("two", "reader"), Access::Lan, true).await;
+    let queues = || place.house.broker.desk().queues().len();
+    let leave = async |mut client: Raw| {
+        client.subscribe_at("meshcore/#", QoS::AtLeastOnce).await;
+        client.send(&Packet::Disconnect).await;
+        client.closed().await;
+        eventually_async("it is away", || {
+            place.house.broker.desk().queues().iter().all(|q| !q.connected).then_some(())
+        })
+        .await;
+    };
+    let (client, present) = place.keeps("home", "two").await;
+    assert!(!present);
+    leave(client).await;
+    place.accounts(&home("three", "reader")).await;
+    let (client, present) = place.keeps("home", "three").await;
+    assert!(present, "another password, the same account");
+    leave(client).await;
+    place.accounts(&home("three", "limited")).await;
+    assert_eq!(queues(), 0, "it was kept for what the account could read before");
+    let (client, present) = place.keeps("home", "three").await;
+    assert!(!present);
+    leave(client).await;
+    place.accounts(&boss).await;
+    assert_eq!(queues(), 0);
+    place.accounts(&home("three", "limited")).await;
+    let (client, present) = place.keeps("home", "three").await;
+    assert!(!present, "an account of the same name later is another one");
+    // One that is connected goes as well.
+    drop(client);
+    let (mut client, _) = place.keeps("home", "three").await;
+    client.subscribe_at("meshcore/#", QoS::AtLeastOnce).await;
+    place.accounts(&boss).await;
+    client.closed().await;
+    eventually_async("its session has ended", || (queues() == 0).then_some(())).await;
 }

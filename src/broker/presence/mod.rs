@@ -44,6 +44,8 @@ pub struct Observer {
     pub last_ms: i64,
     /// Connections that speak for it now.
     pub connections: usize,
+    /// The program that speaks for it, by its last status.
+    pub client: Option<String>,
 }
 
 /// What is to be told: retained, and sent to who is subscribed if it is news.
@@ -344,6 +346,7 @@ impl State {
             since_ms: self.since_ms,
             last_ms: self.last_ms,
             connections: self.voices.len(),
+            client: self.body.client(),
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::broker::access;
+use crate::broker::access::{self, Whose};
+use crate::broker::board::{ClaimKind, ClaimRow, Released};
 use crate::broker::identity::{Identity, ObserverKey};
 use crate::broker::state::{Binding, Claim};
 use crate::clock::Clock;
@@ -19,8 +20,12 @@ pub(in crate::broker) enum News {
     Claimed(Claim),
     /// An account has learnt its key; a claim follows.
     Bound(Binding),
-    /// The account is gone or another one now: its claims and its binding are void.
+    /// An account's claims and its binding are void.
     Forgotten(Arc<str>),
+    /// A key is not this holder's any more.
+    Released(ObserverKey, Identity),
+    /// The account is gone or another one now: its sessions are void.
+    Dismissed(Arc<str>),
 }
 
 /// What was kept from earlier runs.
@@ -30,10 +35,12 @@ pub(in crate::broker) struct Remembered {
     pub(in crate::broker) claims: Vec<Claim>,
     /// One for each account at most.
     pub(in crate::broker) bindings: Vec<Binding>,
+    /// The accounts for which sessions are kept.
+    pub(in crate::broker) sessions: Vec<Arc<str>>,
 }
 
 /// Who is told of news: at once, under a lock, so it must neither wait nor ask back.
-pub(in crate::broker) type Keeper = Box<dyn Fn(News) + Send + Sync>;
+pub(in crate::broker) type Keeper = Arc<dyn Fn(News) + Send + Sync>;
 
 /// Claims and bindings.
 pub(in crate::broker) struct Claims {
@@ -44,7 +51,8 @@ pub(in crate::broker) struct Claims {
 
 #[derive(Debug, Default)]
 struct Book {
-    holders: HashMap<ObserverKey, Vec<Identity>>,
+    /// Everyone who has logged in for a key.
+    holders: HashMap<ObserverKey, Vec<Claim>>,
     bound: HashMap<Arc<str>, ObserverKey>,
 }
 
@@ -70,8 +78,8 @@ impl Claims {
         for Binding { account, key, .. } in remembered.bindings {
             book.bound.entry(account).or_insert(key);
         }
-        for Claim { key, identity, .. } in remembered.claims {
-            book.add(key, &identity);
+        for claim in remembered.claims {
+            book.add(claim);
         }
         drop(book);
         self.accounts_are(accounts);
@@ -119,11 +127,46 @@ impl Claims {
         if is_new && by_token && book.holders.len() >= MOST {
             return false;
         }
-        if book.add(key, identity) {
-            let (identity, at_ms) = (identity.clone(), self.clock.now_ms());
-            (self.keeper)(News::Claimed(Claim { key, identity, at_ms }));
+        let claim = Claim { key, identity: identity.clone(), at_ms: self.clock.now_ms() };
+        if book.add(claim.clone()) {
+            (self.keeper)(News::Claimed(claim));
         }
         true
+    }
+
+    /// Every claim, by key, for people.
+    pub(in crate::broker) fn rows(&self) -> Vec<ClaimRow> {
+        let book = self.book();
+        let mut rows: Vec<_> = book.holders.values().flatten().map(|it| book.row(it)).collect();
+        rows.sort_by(|a, b| (&a.key, a.since_ms).cmp(&(&b.key, b.since_ms)));
+        rows
+    }
+
+    /// Takes a key back from everyone who holds it, but for the accounts whose key it is in their
+    /// file: those would claim it again at their next login. An account that has learnt it learns anew.
+    pub(in crate::broker) fn release(&self, key: ObserverKey, accounts: &Accounts) -> Released {
+        let mut book = self.book();
+        let all = book.holders.remove(&key).unwrap_or_default();
+        let (kept, released): (Vec<_>, Vec<_>) = all.into_iter().partition(|claim| {
+            let Identity::Account(name) = &claim.identity else { return false };
+            accounts.find(name).is_some_and(|account| account.key == Some(key.0))
+        });
+        let rows = |claims: &[Claim]| claims.iter().map(|claim| book.row(claim)).collect();
+        let told = Released { released: rows(&released), kept: rows(&kept) };
+        for Claim { identity, .. } in released {
+            if let Identity::Account(name) = &identity {
+                if book.bound.get(name) == Some(&key) {
+                    book.bound.remove(name);
+                    (self.keeper)(News::Forgotten(Arc::clone(name)));
+                    continue;
+                }
+            }
+            (self.keeper)(News::Released(key, identity));
+        }
+        if !kept.is_empty() {
+            book.holders.insert(key, kept);
+        }
+        told
     }
 
     /// Drops the claims of accounts that are gone, or that speak for another key now.
@@ -142,16 +185,16 @@ impl Claims {
             keeps
         });
         let Book { holders, bound } = &mut *book;
-        holders.retain(|key, identities| {
-            identities.retain(|identity| {
-                let Identity::Account(name) = identity else { return true };
+        holders.retain(|key, claims| {
+            claims.retain(|claim| {
+                let Identity::Account(name) = &claim.identity else { return true };
                 let keeps = speaks_for(name, bound.get(name)) == Some(*key);
                 if !keeps && !forgotten.contains(name) {
                     forgotten.push(Arc::clone(name));
                 }
                 keeps
             });
-            !identities.is_empty()
+            !claims.is_empty()
         });
         forgotten.into_iter().for_each(|name| (self.keeper)(News::Forgotten(name)));
     }
@@ -163,13 +206,29 @@ impl Claims {
 
 impl Book {
     /// True: that is new.
-    fn add(&mut self, key: ObserverKey, identity: &Identity) -> bool {
-        let holders = self.holders.entry(key).or_default();
-        let is_new = !holders.contains(identity);
+    fn add(&mut self, claim: Claim) -> bool {
+        let holders = self.holders.entry(claim.key).or_default();
+        let is_new = holders.iter().all(|it| it.identity != claim.identity);
         if is_new {
-            holders.push(identity.clone());
+            holders.push(claim);
         }
         is_new
+    }
+
+    fn row(&self, claim: &Claim) -> ClaimRow {
+        let by = match &claim.identity {
+            Identity::Account(name) if self.bound.get(name) == Some(&claim.key) => {
+                ClaimKind::Learnt
+            }
+            Identity::Account(_) => ClaimKind::Account,
+            Identity::Observer(_) | Identity::Anonymous(_) => ClaimKind::Token,
+        };
+        ClaimRow {
+            key: claim.key.to_string(),
+            by,
+            holder: claim.identity.to_string(),
+            since_ms: claim.at_ms,
+        }
     }
 }
 
@@ -180,8 +239,12 @@ impl std::fmt::Debug for Claims {
 }
 
 impl access::Claims for Claims {
-    fn holder(&self, key: &ObserverKey) -> Option<Identity> {
-        self.book().holders.get(key).and_then(|holders| holders.first().cloned())
+    fn whose(&self, key: &ObserverKey, asks: &Identity) -> Whose {
+        match self.book().holders.get(key) {
+            None => Whose::Nobodys,
+            Some(claims) if claims.iter().any(|it| it.identity == *asks) => Whose::Own,
+            Some(_) => Whose::Others,
+        }
     }
 
     fn bind(&self, binding: &access::Binding) -> Result<(), &'static str> {
@@ -197,7 +260,7 @@ impl access::Claims for Claims {
 impl Default for Claims {
     fn default() -> Self {
         let accounts = Accounts::default();
-        Self::new(Remembered::default(), &accounts, Clock::by_hand(0), Box::new(|_| {}))
+        Self::new(Remembered::default(), &accounts, Clock::by_hand(0), Arc::new(|_| {}))
     }
 }
 
@@ -238,7 +301,7 @@ mod tests {
 
     fn claims(remembered: Remembered, names: &[&str]) -> (Arc<Claims>, mpsc::Receiver<News>) {
         let (teller, told) = mpsc::sync_channel(20_000);
-        let keeper = Box::new(move |news| teller.send(news).unwrap());
+        let keeper = Arc::new(move |news| teller.send(news).unwrap());
         let clock = Clock::by_hand(5);
         (Arc::new(Claims::new(remembered, &accounts(names), clock, keeper)), told)
     }
@@ -301,7 +364,8 @@ mod tests {
         assert_eq!(news, [News::Bound(binding.clone()), News::Claimed(claim.clone())]);
 
         // After a restart.
-        let remembered = Remembered { claims: vec![claim], bindings: vec![binding] };
+        let remembered =
+            Remembered { claims: vec![claim], bindings: vec![binding], sessions: Vec::new() };
         let (claims, told) = self::claims(remembered, &["roof", "other"]);
         assert_eq!(claims.bound("roof"), Some(A));
         assert!(claims.is_claimed(&A));
@@ -312,8 +376,9 @@ mod tests {
     fn the_claims_of_an_account_that_is_gone_are_void_and_those_of_a_key_are_not() {
         let claim = |identity| Claim { key: A, identity, at_ms: 1 };
         let binding = Binding { account: "roof".into(), key: A, at_ms: 1 };
+        let claims_of_it = vec![claim(account("roof"))];
         let remembered =
-            Remembered { claims: vec![claim(account("roof"))], bindings: vec![binding] };
+            Remembered { claims: claims_of_it, bindings: vec![binding], sessions: Vec::new() };
         let (claims, told) = claims(remembered, &["other"]);
         assert!(!claims.is_claimed(&A));
         assert_eq!(claims.bound("roof"), None);
@@ -321,6 +386,55 @@ mod tests {
         claims.claim(A, &Identity::Observer(A));
         claims.accounts_are(&Accounts::default());
         assert!(claims.is_claimed(&A));
+    }
+
+    #[test]
+    fn each_holder_of_a_key_speaks_for_it_whoever_was_first() {
+        let (claims, _told) = claims(Remembered::default(), &["roof"]);
+        claims.claim(A, &Identity::Observer(A));
+        claims.claim(A, &account("roof"));
+        // A second connection of the account, which has not been told its key.
+        let mut second = publisher("roof");
+        assert_eq!(speak(&claims, false, &mut second, &topic(A)), Ok(()));
+    }
+
+    #[test]
+    fn a_key_is_taken_back_from_who_could_not_claim_it_again_by_an_account_of_its_own() {
+        let (claims, told) = claims(Remembered::default(), &["roof", "hill"]);
+        claims.claim(A, &Identity::Observer(A));
+        let mut learns = publisher("roof");
+        assert_eq!(speak(&claims, true, &mut learns, &topic(B)), Ok(()));
+        claims.claim(B, &Identity::Observer(B));
+        claims.claim(B, &account("hill"));
+        let rows = claims.rows();
+        let told_of: Vec<_> = rows.iter().map(|row| (row.by, row.holder.as_str())).collect();
+        let (a, b) = (A.to_string(), B.to_string());
+        use ClaimKind::{Account, Learnt, Token};
+        assert_eq!(told_of, [(Token, &*a), (Learnt, "roof"), (Token, &*b), (Account, "hill")]);
+        told.try_iter().for_each(drop);
+
+        // `hill` has B for its key; the account that has learnt it has not.
+        let mut file = accounts(&["roof"]);
+        let hash = file.find("roof").unwrap().password.as_str().to_owned();
+        let text = format!(
+            "[accounts.roof]\nrole='publisher'\npassword='{hash}'\n\
+             [accounts.hill]\nrole='publisher'\nkey='{b}'\npassword='{hash}'\n"
+        );
+        file = Accounts::parse(Path::new("accounts.toml"), &text).unwrap();
+        let released = claims.release(B, &file);
+        let names = |rows: &[ClaimRow]| rows.iter().map(|r| r.holder.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&released.released), ["roof", &*b]);
+        assert_eq!(names(&released.kept), ["hill"]);
+        let news: Vec<_> = told.try_iter().collect();
+        let released = News::Released(B, Identity::Observer(B));
+        assert_eq!(news, [News::Forgotten("roof".into()), released]);
+        assert_eq!(claims.bound("roof"), None);
+        assert!(claims.is_claimed(&B) && claims.is_claimed(&A));
+
+        assert_eq!(names(&claims.release(A, &file).released), [a]);
+        assert!(!claims.is_claimed(&A));
+        assert_eq!(claims.release(A, &file), Released::default());
+        assert_eq!(speak(&claims, false, &mut stranger(), &topic(A)), Ok(()));
     }
 
     #[test]

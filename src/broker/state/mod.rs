@@ -13,6 +13,7 @@
 //! acknowledged.
 
 mod claims;
+mod closed;
 mod file;
 mod keepsakes;
 mod rows;
@@ -20,6 +21,7 @@ mod rows;
 mod tests;
 
 pub(super) use claims::{Binding, Claim, TooMany};
+pub(super) use closed::ClosedFile;
 pub(super) use keepsakes::Keepsakes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +32,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use self::file::{Error, File};
+use super::identity::{Identity, ObserverKey};
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::message::{Outcome, Receipt};
@@ -164,7 +167,7 @@ impl State {
         self.keepsakes().claims().bindings()
     }
 
-    /// Notes a claim, in place of an earlier one to the same key. It is in the file within moments.
+    /// Notes a claim, in place of an earlier one of the same holder. It is in the file within moments.
     ///
     /// # Errors
     /// [`TooMany`].
@@ -187,6 +190,12 @@ impl State {
     /// Forgets the binding and the claims of an account that is gone.
     pub(super) fn forget(&self, account: &str) {
         self.keepsakes().claims().forget(account);
+        self.changed_soon();
+    }
+
+    /// Forgets that somebody holds a key.
+    pub(super) fn release(&self, key: ObserverKey, holder: &Identity) {
+        self.keepsakes().claims().release(key, holder);
         self.changed_soon();
     }
 

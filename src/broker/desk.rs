@@ -1,0 +1,140 @@
+//! What people may ask a broker, and tell it: who is there, what waits for whom, whose key is whose.
+//!
+//! [`Desk`] is a running broker's. Of one that does not run, [`claims_in`] and [`release_in`] read and
+//! change the state file by the same rules; whoever calls them sees to it that no hub starts meanwhile.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::board::{Board, ClaimRow, Clients, ObserverRow, Released};
+use super::identity::ObserverKey;
+use super::presence::Observer;
+use super::register::{Claims, Register};
+use super::state::{ClosedFile, Keepsakes};
+use super::{keeper, remembered};
+use crate::clock::Clock;
+use crate::config::Accounts;
+use crate::config::accounts::key_bytes;
+use crate::counters::QueueState;
+
+/// The desk of a running broker; clones share it.
+#[derive(Clone, Default)]
+pub struct Desk {
+    board: Board,
+    /// None without a listener.
+    inside: Option<(Keepsakes, Arc<Register>)>,
+}
+
+/// Why claims cannot be told or released.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimsError {
+    /// Nobody can claim anything.
+    #[error("the hub runs without its broker (broker.enabled), so nobody logs in for a key")]
+    NoBroker,
+    /// It is not 64 hex digits.
+    #[error("{0:?} is no public key; write its 64 hex digits")]
+    NoKey(String),
+    /// The state file is damaged, newer, or somebody else's.
+    #[error("{} cannot be used: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Desk {
+    pub(super) fn new(board: Board, keepsakes: Keepsakes, register: Arc<Register>) -> Self {
+        Self { board, inside: Some((keepsakes, register)) }
+    }
+
+    /// Who is connected, what was refused, and who was spoken for.
+    pub fn clients(&self, now_ms: i64) -> Clients {
+        let Some((keepsakes, _)) = &self.inside else {
+            return self.board.clients(now_ms, &BTreeMap::new());
+        };
+        let mut clients = self.board.clients(now_ms, &keepsakes.outboxes.states());
+        let there = keepsakes.presence.observers();
+        clients.observers.iter_mut().for_each(|row| introduce(row, &there));
+        clients
+    }
+
+    /// What waits for subscribers at QoS 1, one entry for each.
+    pub fn queues(&self) -> Vec<QueueState> {
+        let states = self.inside.as_ref().map(|(keepsakes, _)| keepsakes.outboxes.states());
+        states.unwrap_or_default().into_values().collect()
+    }
+
+    /// Every key that somebody has logged in for.
+    ///
+    /// # Errors
+    /// There is no broker.
+    pub fn claims(&self) -> Result<Vec<ClaimRow>, ClaimsError> {
+        let (_, register) = self.inside.as_ref().ok_or(ClaimsError::NoBroker)?;
+        Ok(register.claims().rows())
+    }
+
+    /// Takes a key back: from now on anybody may speak for it again, until somebody logs in for it.
+    ///
+    /// # Errors
+    /// There is no broker, or it is no key.
+    pub fn release(&self, key: &str) -> Result<Released, ClaimsError> {
+        let (_, register) = self.inside.as_ref().ok_or(ClaimsError::NoBroker)?;
+        let key = observer(key)?;
+        let released = register.release(key);
+        for row in &released.released {
+            tracing::info!("{key} is released: {} had claimed it", row.holder);
+        }
+        Ok(released)
+    }
+}
+
+/// Every key that somebody has logged in for, by the state file and the accounts of today.
+///
+/// # Errors
+/// [`ClaimsError::File`].
+pub fn claims_in(file: &Path, accounts: &Accounts) -> Result<Vec<ClaimRow>, ClaimsError> {
+    let opened = ClosedFile::open(file).map_err(|error| unusable(file, &error))?;
+    let Some(opened) = opened else { return Ok(Vec::new()) };
+    Ok(claims_of(&opened, accounts).rows())
+}
+
+/// Takes a key back in the state file.
+///
+/// # Errors
+/// [`ClaimsError`]; nothing has changed then.
+pub fn release_in(file: &Path, key: &str, accounts: &Accounts) -> Result<Released, ClaimsError> {
+    let key = observer(key)?;
+    let opened = ClosedFile::open(file).map_err(|error| unusable(file, &error))?;
+    let Some(mut opened) = opened else { return Ok(Released::default()) };
+    let released = claims_of(&opened, accounts).release(key, accounts);
+    opened.commit().map_err(|error| unusable(file, &error))?;
+    Ok(released)
+}
+
+/// As the hub would have them at its next start.
+fn claims_of(file: &ClosedFile, accounts: &Accounts) -> Claims {
+    let state = file.state();
+    Claims::new(remembered(state), accounts, Clock::system(), keeper(state.clone()))
+}
+
+fn unusable(file: &Path, error: &dyn std::fmt::Display) -> ClaimsError {
+    ClaimsError::File { file: file.to_owned(), reason: error.to_string() }
+}
+
+fn observer(key: &str) -> Result<ObserverKey, ClaimsError> {
+    key_bytes(key.trim()).map(ObserverKey).ok_or_else(|| ClaimsError::NoKey(key.to_owned()))
+}
+
+/// What presence knows of an observer beside the board: it has a place for each of its regions.
+fn introduce(row: &mut ObserverRow, there: &[Observer]) {
+    let Some(key) = &row.key else { return };
+    let its = || there.iter().filter(|it| it.key == *key);
+    if let Some(last) = its().max_by_key(|it| it.last_ms) {
+        row.online = Some(its().any(|it| it.online));
+        // Its own status knows more of it than whoever brings it.
+        row.client = last.client.clone().or(row.client.take());
+    }
+}
