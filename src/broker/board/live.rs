@@ -112,7 +112,8 @@ impl Seat {
         let subject =
             who.key.map_or_else(|| Subject::Client(who.identity.clone()), Subject::Observer);
         let subject = Some(subject);
-        Refused { at_ms, sort, reason, whom: self.whom(), name: None, about, subject }
+        let (whom, name, help) = (self.whom(), None, None);
+        Refused { at_ms, sort, reason, whom, name, about, help, subject }
     }
 
     /// Who it is.

@@ -43,6 +43,7 @@ fn refuse(board: &Board, from: &str, reason: &'static str, at_ms: i64) {
         whom: Whom { from, identity: None, client_id: "id", listener: "tcp" },
         name: Some("somebody"),
         about: "",
+        help: None,
         subject: None,
     });
 }

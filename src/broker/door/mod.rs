@@ -34,7 +34,7 @@ use super::frame::{Connect, Frames, Limits, Version, Welcome, Will, Writer};
 use super::house::{Copy, House, Intake};
 use super::identity::Identity;
 use super::limits::Subject;
-use super::login::refusals::{silently, with};
+use super::login::refusals::{self, silently, with};
 use super::login::{self, Admitted, Refusal, Way};
 use super::outbox::Outbox;
 use super::reason::Answer;
@@ -275,7 +275,8 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
                 listener: &visitor.listener,
             },
             name: caller.name.as_deref(),
-            about: refusal.help.as_deref().unwrap_or_default(),
+            about: "",
+            help: refusal.help.as_deref(),
             subject: as_whom.map(Subject::Observer),
         });
     }
@@ -359,13 +360,12 @@ impl Guest {
             }
         }
         self.find_session(house);
-        if let Some(seat) = self.account_seat.as_ref().filter(|seat| seat.revoked().is_cancelled())
-        {
+        if self.account_seat.as_ref().is_some_and(|seat| seat.revoked().is_cancelled()) {
             // What was kept for the account may have been let go before this session was begun.
             if let Some(key) = self.admitted.session_key() {
                 house.outboxes().discard(&key);
             }
-            return Err(seat.gone());
+            return Err(refusals::account_changed());
         }
         house.register.let_in(&self.recognised.who);
         Ok(())

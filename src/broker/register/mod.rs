@@ -162,7 +162,7 @@ impl Register {
             skew_s: i64::try_from(self.logins.token_skew.as_secs()).unwrap_or(i64::MAX),
         };
         let judged = Token::parse(token).and_then(|token| token.judge(&expected).map(|()| token));
-        let Token { claims, .. } = judged.map_err(|error| refusals::token(key, &error))?;
+        let Token { claims, .. } = judged.map_err(|error| refusals::token(&error))?;
         let ends_ms = claims.expires_at_s.map(|at_s| at_s.saturating_mul(1_000));
         let shown = Some(Shown { ends_ms, client: claims.client });
         let (identity, role) = (Identity::Observer(key), Some(Role::Publisher));
@@ -178,14 +178,14 @@ impl Register {
         from: Nearness,
     ) -> Result<Recognised, Refusal> {
         let file = self.file();
-        let account = file.accounts.find(name).ok_or_else(|| refusals::unknown_account(name))?;
+        let account = file.accounts.find(name).ok_or_else(refusals::unknown_account)?;
         let may_go_on = || self.waits(peer).is_none();
         let hashed = || self.counters.broker_passwords_hashed.increment();
         match self.passwords.check(account, password, may_go_on, hashed).await {
             Verdict::Right => {}
             // Counted as a failure, and answered as one who has to wait.
-            Verdict::Wrong | Verdict::Withdrawn => return Err(refusals::wrong_password(name)),
-            Verdict::Busy => return Err(refusals::busy(name)),
+            Verdict::Wrong | Verdict::Withdrawn => return Err(refusals::wrong_password()),
+            Verdict::Busy => return Err(refusals::busy()),
         }
         let own = account.key.map(ObserverKey).or_else(|| self.claims.bound(&account.name));
         let key = own.filter(|_| account.role == Role::Publisher);
@@ -208,7 +208,7 @@ impl Register {
         // Under the lock of the file: a change comes wholly before or wholly after.
         let file = self.lock_file();
         if file.accounts.find(&account.name).is_none_or(|now| !is_same(now, account)) {
-            return Err(refusals::account_changed(&account.name));
+            return Err(refusals::account_changed());
         }
         let seat = self.seats.take(&account.name, client_id, account.max_connections);
         seat.map(Some).ok_or_else(|| refusals::no_seat(account))

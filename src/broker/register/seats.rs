@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::login::{Refusal, refusals};
-
 /// The seats that are taken now; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seats(Arc<Mutex<Taken>>);
@@ -74,11 +72,6 @@ impl Seat {
     /// Fires when the account is gone or has changed.
     pub(in crate::broker) fn revoked(&self) -> &CancellationToken {
         &self.revoked
-    }
-
-    /// What its client is told if that was while it came in.
-    pub(in crate::broker) fn gone(&self) -> Refusal {
-        refusals::account_changed(&self.account)
     }
 }
 
