@@ -7,6 +7,7 @@ mod access;
 mod accounts;
 mod clients;
 mod hostile;
+mod insiders;
 mod login;
 mod outside;
 mod proxied;

@@ -1,5 +1,7 @@
 //! The rules as tables: who, where, and what comes of it.
 
+mod readme;
+
 use std::sync::Arc;
 
 use super::*;

@@ -116,10 +116,9 @@ fn row(refused: &Refused<'_>) -> RefusalRow {
         listener: listener.to_owned(),
         reason: refused.reason.to_owned(),
         about: shown(&without_token(refused.about), SHOWN),
-        help: refused.help.map_or_else(
-            || help(refused.reason).to_owned(),
-            |help| shown(help, SHOWN_OF_HELP),
-        ),
+        help: refused
+            .help
+            .map_or_else(|| help(refused.reason).to_owned(), |help| shown(help, SHOWN_OF_HELP)),
     }
 }
 

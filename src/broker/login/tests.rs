@@ -227,7 +227,12 @@ fn row_3_every_refusal_of_a_login_has_its_code() {
         (refusals::token(&other), "token_of_another_key", Some(4), 0x86),
         (refusals::token(&audience), "token_audience_wrong", Some(5), 0x87),
         (refusals::token(&Error::Expired { ago_s: 9 }), "token_expired", Some(5), 0x87),
-        (refusals::token(&Error::NotYetValid { ahead_s: 9 }), "token_from_the_future", Some(5), 0x87),
+        (
+            refusals::token(&Error::NotYetValid { ahead_s: 9 }),
+            "token_from_the_future",
+            Some(5),
+            0x87,
+        ),
         (uninvited("login_needed_from_outside"), "login_needed_from_outside", Some(5), 0x87),
         (uninvited("listener_wants_an_account"), "listener_wants_an_account", Some(5), 0x87),
         (refusals::busy(), "login_queue_full", Some(3), 0x88),

@@ -244,9 +244,9 @@ impl Register {
         released
     }
 
-    /// A failed login: counted, and answered otherwise if its address has to wait. What is right comes
-    /// in all the same, so that one gateway with a wrong password does not keep out its neighbours
-    /// behind the same address.
+    /// A failed login: counted, and answered otherwise if its address has to wait. What is known
+    /// to be right comes in all the same, so that one gateway with a wrong password does not keep out
+    /// its neighbours behind the same address; what would have to be tried does not.
     fn failed(&self, refusal: &Refusal, peer: IpAddr) -> Refusal {
         self.counters.broker_logins_failed.increment();
         let wait = self.waits(peer);

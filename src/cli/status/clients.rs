@@ -229,7 +229,8 @@ fn observer(row: &ObserverRow, now_ms: i64) -> String {
         }
         _ => String::new(),
     };
-    let lines = [("client", client), ("token", token), ("odd", odd.join(", ")), ("refused", refused)];
+    let lines =
+        [("client", client), ("token", token), ("odd", odd.join(", ")), ("refused", refused)];
     for (title, line) in lines.iter().filter(|(_, line)| !line.is_empty()) {
         text.push_str(&entry(title, line));
     }

@@ -101,7 +101,10 @@ mod tests {
 
     #[test]
     fn units_are_those_that_matter() {
-        assert_eq!([59_999, 60_000, 7_300_000, 200_000_000].map(brief), ["59 s", "1 min", "2 h", "2 d"]);
+        assert_eq!(
+            [59_999, 60_000, 7_300_000, 200_000_000].map(brief),
+            ["59 s", "1 min", "2 h", "2 d"]
+        );
         assert_eq!([9_999, 45_678, 12_345_678].map(size), ["9999 bytes", "45 kB", "12 MB"]);
         assert_eq!((short("abc", 3), short("abcd", 3)), ("abc".into(), "ab…".into()));
     }
