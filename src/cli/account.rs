@@ -73,7 +73,7 @@ struct Add {
     name: String,
     /// publisher: a gateway; reader: subscribes; limited: subscribes, without what tells where a
     /// receiver stands; admin: everything
-    #[arg(long, value_parser = role)]
+    #[arg(long, value_name = "publisher|reader|limited|admin", value_parser = role)]
     role: Role,
     /// The public key of the gateway that a publisher speaks for, and for no other
     #[arg(long, value_name = "HEX", value_parser = public_key)]

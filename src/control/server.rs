@@ -25,13 +25,19 @@ pub type Health = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 /// Tells who the clients of the broker are at this moment.
 pub type Guests = Arc<dyn Fn() -> Clients + Send + Sync>;
 
-/// What is told of claims, and done about them; or why that cannot be.
+/// Tells which keys are claimed, or why it cannot.
+pub type ListClaims = dyn Fn() -> Result<Vec<ClaimRow>, String> + Send + Sync;
+
+/// Takes a key back, or says why it cannot.
+pub type ReleaseKey = dyn Fn(&str) -> Result<Released, String> + Send + Sync;
+
+/// What is told of claims, and done about them.
 #[derive(Clone)]
 pub struct Claims {
     /// Tells all of them.
-    pub list: Arc<dyn Fn() -> Result<Vec<ClaimRow>, String> + Send + Sync>,
+    pub list: Arc<ListClaims>,
     /// Takes a key back.
-    pub release: Arc<dyn Fn(&str) -> Result<Released, String> + Send + Sync>,
+    pub release: Arc<ReleaseKey>,
 }
 
 /// What a server is made of.

@@ -82,7 +82,7 @@ fn a_claim_by_token_is_shown_and_taken_back_while_the_hub_runs_and_while_it_does
     assert_eq!(hub.terminate(), Some(0));
     assert_eq!(claims(dir)[0]["key"], PUBLIC);
     let said = done(dir, &RELEASE, "");
-    assert!(said.contains("; no hub is running, so the state file was changed\n"), "{said}");
+    assert!(said.contains("/data/meshbox-state.db (no hub is running)\n"), "{said}");
     one_line(dir, &RELEASE, 1, "is not claimed");
     let hub = HubProcess::start(dir, &[]);
     assert_eq!(claims(dir), Value::Array(Vec::new()));
@@ -158,7 +158,7 @@ fn what_is_wrong_with_a_key_a_hub_or_its_files_is_said_in_one_line() {
     }
     // Nothing has ever run here, and nothing is made for having been asked.
     assert_eq!(claims(dir), Value::Array(Vec::new()));
-    one_line(dir, &RELEASE, 1, "is not claimed");
+    one_line(dir, &RELEASE, 1, "is not claimed (no hub is running, and there is no ");
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
 
     let data = dir.join("data");

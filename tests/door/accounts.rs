@@ -515,7 +515,7 @@ async fn row_20_the_registry_tells_the_tokens_end_the_program_and_the_last_refus
     assert_eq!(place.code(&name, &mint(&key, &old)).await, NotAuthorized);
     let refused = row().unwrap();
     assert_eq!(refused.last_refusal.as_deref(), Some("token_expired"));
-    assert!(refused.help.contains("set its clock"), "{}", refused.help);
+    assert!(refused.help.contains("is the gateway's clock right?"), "{}", refused.help);
     let status = topic(&key).replace("packets", "status");
     let body = br#"{"status":"online","client_version":"meshcoretomqtt/2"}"#;
     client.publish(&status, body, QoS::AtMostOnce, 0).await;

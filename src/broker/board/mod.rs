@@ -69,7 +69,7 @@ impl Board {
     /// Notes a refusal.
     pub(super) fn refuse(&self, refused: &Refused<'_>) {
         if let Some(subject) = &refused.subject {
-            lock(&self.0.observers).refused(subject, refused.reason, refused.at_ms);
+            lock(&self.0.observers).refused(subject, refused);
         }
         lock(&self.0.refusals).add(refused);
     }

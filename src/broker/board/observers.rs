@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::help::help;
 use super::live::Entry;
+use super::refusals::Refused;
 use super::rows::ObserverRow;
 use crate::broker::limits::{Excess, Subject};
 
@@ -67,11 +67,11 @@ impl Observers {
     }
 
     /// Notes a refusal of one that was heard before. Others would let strangers fill the list.
-    pub(super) fn refused(&mut self, subject: &Subject, reason: &str, at_ms: i64) {
+    pub(super) fn refused(&mut self, subject: &Subject, refused: &Refused<'_>) {
         if let Some(known) = self.0.get_mut(subject) {
-            known.row.last_refusal = Some(reason.to_owned());
-            known.row.last_refusal_ms = Some(at_ms);
-            known.row.help = help(reason).to_owned();
+            known.row.last_refusal = Some(refused.reason.to_owned());
+            known.row.last_refusal_ms = Some(refused.at_ms);
+            known.row.help = refused.helping();
         }
     }
 

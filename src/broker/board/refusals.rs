@@ -31,6 +31,11 @@ pub(in crate::broker) struct Refused<'a> {
 }
 
 impl Refused<'_> {
+    /// What can be done about it.
+    pub(super) fn helping(&self) -> String {
+        self.help.map_or_else(|| help(self.reason).to_owned(), |help| shown(help, SHOWN_OF_HELP))
+    }
+
     /// Who it was beside the address, about what, and what was wrong: for the log. All that comes from
     /// outside is in quotes, and no longer than it is on the board.
     pub(in crate::broker) fn in_words(&self) -> String {
@@ -116,9 +121,7 @@ fn row(refused: &Refused<'_>) -> RefusalRow {
         listener: listener.to_owned(),
         reason: refused.reason.to_owned(),
         about: shown(&without_token(refused.about), SHOWN),
-        help: refused
-            .help
-            .map_or_else(|| help(refused.reason).to_owned(), |help| shown(help, SHOWN_OF_HELP)),
+        help: refused.helping(),
     }
 }
 

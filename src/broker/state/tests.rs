@@ -136,7 +136,7 @@ fn everyone_who_holds_a_key_is_remembered_and_forgotten_alone() {
     hub.state().forget("hass");
     hub.writer.finish();
     let hub = Hub::start(&path);
-    assert_eq!(hub.state().claims(), [token.clone()]);
+    assert_eq!(hub.state().claims(), std::slice::from_ref(&token));
     hub.state().release(token.key, &token.identity);
     hub.writer.finish();
     assert_eq!(rows(&path, "claims"), 0);

@@ -32,16 +32,21 @@ impl Hub {
     }
 
     pub(super) fn list(&self, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-        let rows = match ask_claims(&self.db_path) {
-            Err(AskError::NotRunning(_)) => self.alone(|file| claims_in(file, &self.accounts))?,
-            answer => answer?,
+        let (rows, place) = match ask_claims(&self.db_path) {
+            Err(AskError::NotRunning(_)) => {
+                (self.alone(|file| claims_in(file, &self.accounts))?, self.place())
+            }
+            answer => (answer?, String::new()),
         };
         if as_json {
             writeln!(out, "{}", serde_json::to_string(&rows)?)?;
             return Ok(());
         }
         if rows.is_empty() {
-            writeln!(out, "no key is claimed: nobody has logged in for one by account or token")?;
+            writeln!(
+                out,
+                "no key is claimed{place}: nobody has logged in for one by account or token"
+            )?;
             return Ok(());
         }
         writeln!(out, "{:<64}  {:<16}  claimed by", "key", "since")?;
@@ -52,15 +57,14 @@ impl Hub {
     }
 
     pub(super) fn release(&self, key: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-        let (Released { released, kept }, hub) = match ask_release(&self.db_path, key) {
+        let (Released { released, kept }, place) = match ask_release(&self.db_path, key) {
             Err(AskError::NotRunning(_)) => {
-                let answer = self.alone(|file| release_in(file, key, &self.accounts))?;
-                (answer, "; no hub is running, so the state file was changed")
+                (self.alone(|file| release_in(file, key, &self.accounts))?, self.place())
             }
-            answer => (answer?, ""),
+            answer => (answer?, String::new()),
         };
         for row in &released {
-            writeln!(out, "{key} is taken back from {}{hub}", by(row))?;
+            writeln!(out, "{key} is taken back from {}{place}", by(row))?;
             if row.by == ClaimKind::Learnt {
                 let name = &row.holder;
                 writeln!(out, "{name} learns another key when it publishes for one the next time")?;
@@ -74,10 +78,19 @@ impl Hub {
             );
         }
         if released.is_empty() {
-            bail!("{key} is not claimed; `meshbox account claims` shows the keys that are");
+            bail!("{key} is not claimed{place}; `meshbox account claims` shows the keys that are");
         }
         writeln!(out, "Whoever logs in for it by account or token claims it again")?;
         Ok(())
+    }
+
+    /// Said where no hub answers: it is easily the wrong folder.
+    fn place(&self) -> String {
+        let file = data_dir(&self.db_path).join(STATE_FILE);
+        match file.exists() {
+            true => format!(" in {} (no hub is running)", file.display()),
+            false => format!(" (no hub is running, and there is no {})", file.display()),
+        }
     }
 
     /// Works on the state file while no hub can start.

@@ -144,7 +144,7 @@ fn odd(flag: &str) -> String {
 }
 
 fn away_list(all: usize, rows: &[QueueState], now_ms: i64) -> String {
-    let head = ["kept for", "client id", "away", "ends in", "waiting", "size", "lost"];
+    let head = ["whose", "client id", "away", "ends in", "waiting", "size", "lost"];
     let row = |row: &QueueState| {
         let since = |at: Option<i64>| at.map_or_else(|| "–".to_owned(), |at| brief(now_ms - at));
         let cells = [
@@ -163,15 +163,18 @@ fn away_list(all: usize, rows: &[QueueState], now_ms: i64) -> String {
 
 fn refusal(row: &RefusalRow, now_ms: i64) -> String {
     let sort = match row.sort {
-        Sort::Connection => "a login",
+        Sort::Connection => "a connection",
         Sort::Closed => "a connection was ended,",
         Sort::Publish => "a publish",
         Sort::Subscription => "a subscription",
     };
     let mut text = format!("  {}, {}", row.reason, ago(now_ms - row.at_ms));
     if row.times > 1 {
-        let since = span(row.at_ms - row.first_ms);
-        text.push_str(&format!(", {} times within {since}", row.times));
+        text.push_str(&format!(", {} times", row.times));
+        let within = row.at_ms - row.first_ms;
+        if within >= 1_000 {
+            text.push_str(&format!(" within {}", span(within)));
+        }
     }
     text.push('\n');
     let named = row.identity.as_deref().filter(|name| *name != row.from);
@@ -199,8 +202,9 @@ fn observer(row: &ObserverRow, now_ms: i64) -> String {
     let region = if row.region.is_empty() { "" } else { &format!("  {}", row.region) };
     let mut text = format!("  {name}{region}{there}\n");
     let first = ago(now_ms - row.first_ms);
-    let heard = format!("{}, first {first}, {} messages", ago(now_ms - row.last_ms), row.messages);
-    text.push_str(&entry("heard", &heard));
+    let messages = if row.messages == 1 { "message" } else { "messages" };
+    let (last, count) = (ago(now_ms - row.last_ms), row.messages);
+    text.push_str(&entry("heard", &format!("{last}, first {first}, {count} {messages}")));
     let own = row.key.as_deref() == Some(&*row.identity);
     let login = match (own, row.identity == row.from) {
         (true, _) => " with a token of its key".to_owned(),
@@ -321,7 +325,7 @@ mod tests {
         let clients = Clients { now_ms: 7_200_000, away: vec![away], ..Clients::default() };
         for text in [connections(&clients), in_short(&clients)] {
             fits(&text);
-            let row = "  home      hass       2 h   22 h     120      45 kB  3\n";
+            let row = "  home   hass       2 h   22 h     120      45 kB  3\n";
             assert!(text.contains("sessions of clients that are away (1)\n"), "{text}");
             assert!(text.ends_with(row), "{text}");
         }
