@@ -158,3 +158,26 @@ async fn row_16_wrong_logins_behind_a_proxy_count_against_the_client_and_not_aga
     assert_eq!(throttled.from, "2001:db8::ffff");
     assert!(throttled.help.contains("further ones are judged in "), "{}", throttled.help);
 }
+
+#[tokio::test]
+async fn a_login_that_finds_no_seat_says_nothing_and_throws_nobody_out() {
+    let more = format!("role = 'publisher'\nkey = '{KEY}'\nmaxConnections = 1");
+    let boss = account("boss", "two", "role = 'admin'");
+    let place = open(&(account("roof", "one", &more) + &boss), Access::Lan, true).await;
+    let (mut watcher, _) = enters(&place.house, "watcher", "boss", "two").await;
+    watcher.subscribe("#").await;
+    let (mut first, code) = enters(&place.house, "first", "roof", "one").await;
+    assert_eq!(code, Success);
+    let mut second = Raw::dial(place.house.address()).await;
+    let mut login = rig::with_will("second", &topic().replace("packets", "status"), "gone", false);
+    login.set_login("roof", "one");
+    second.send(&Packet::Connect(login)).await;
+    let refused = Packet::ConnAck(ConnAck::new(ServiceUnavailable, false));
+    assert_eq!(second.packet().await, refused);
+    assert_eq!(second.closed().await, []);
+    // Neither that its observer has come nor that it has gone.
+    watcher.nothing_said().await;
+    assert!(place.house.broker.presence().observers().is_empty());
+    first.nothing_said().await;
+    assert_eq!(place.house.counters.broker_logins.get(), 2);
+}
