@@ -173,9 +173,8 @@ fn status_tells_programs_and_people_what_waits_for_whom() {
     assert!(connection.iter().any(subscribed));
     say_goodbye(&client, &mut connection);
     drop((client, connection));
-    let messages: Vec<_> = (0..3)
-        .map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n)), false))
-        .collect();
+    let messages: Vec<_> =
+        (0..3).map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n)), false)).collect();
     publish(&hub, &messages);
     let ask = |args: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshbox"));

@@ -131,14 +131,14 @@ impl Place {
     }
 }
 
-fn key(first: u8) -> SigningKey {
+pub(super) fn key(first: u8) -> SigningKey {
     let mut private = [first; 64];
     private[0] &= 0xF8;
     private[31] = (private[31] & 0x3F) | 0x40;
     SigningKey::from_expanded(&private)
 }
 
-fn claims() -> Claims {
+pub(super) fn claims() -> Claims {
     Claims {
         issued_at_s: NOW - 60,
         expires_at_s: Some(NOW + 3_540),

@@ -1,11 +1,12 @@
 //! Attacks by those who may come in: with another's key, another's name, another's address.
 
 use meshbox::config::{Access, AccountsFile, Broker, Logins};
+use meshbox::crypto::token::{mint, username};
 use meshbox::message::Outcome;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck};
 
-use super::accounts::{account, open};
+use super::accounts::{account, claims, key, open};
 use super::rig::{self, House, Raw, bytes_of, connect};
 use super::websocket::{BINARY, Client, MQTT, ws};
 use crate::support::eventually_async;
@@ -180,4 +181,30 @@ async fn a_login_that_finds_no_seat_says_nothing_and_throws_nobody_out() {
     assert!(place.house.broker.presence().observers().is_empty());
     first.nothing_said().await;
     assert_eq!(place.house.counters.broker_logins.get(), 2);
+}
+
+#[tokio::test]
+async fn row_14_a_stranger_who_stays_does_not_keep_an_observer_online_that_has_a_login() {
+    let mut place = open("", Access::Lan, true).await;
+    let key = key(8);
+    let hex = hex::encode_upper(key.public_key());
+    let mut watcher = place.house.client("watcher").await;
+    watcher.subscribe(&format!("meshcore/SJC/{hex}/status")).await;
+    let mut stranger = place.house.client("stranger").await;
+    stranger.publish(&format!("meshcore/SJC/{hex}/packets"), b"x", QoS::AtMostOnce, 0).await;
+    let said = async |watcher: &mut Raw| {
+        let body = watcher.delivery().await.payload;
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap()["status"].clone()
+    };
+    assert_eq!(said(&mut watcher).await, "online");
+    rig::arrival(&mut place.outlet).await.receipt.complete(Outcome::Stored);
+    let (token, name) = (mint(&key, &claims()), username(key.public_key()));
+    let (mut own, code) = enters(&place.house, "own", &name, &token).await;
+    assert_eq!(code, Success);
+    assert_eq!(said(&mut watcher).await, "offline");
+    own.publish(&format!("meshcore/SJC/{hex}/packets"), b"x", QoS::AtMostOnce, 0).await;
+    assert_eq!(said(&mut watcher).await, "online");
+    drop(own);
+    assert_eq!(said(&mut watcher).await, "offline");
+    stranger.nothing_said().await;
 }

@@ -118,7 +118,7 @@ where
             return turn_away((reader, writer), written, whom, refusal, &house).await;
         }
     };
-    let mut speaker = Speaker::new(&house, guest.generation);
+    let mut speaker = Speaker::new(&house, guest.generation, guest.admitted.who.key);
     if let Err(refusal) = guest.settle_in(&house, &mut speaker).await {
         let (written, whom) = (guest.admitted.writer(), (&visitor, &caller));
         return turn_away((reader, writer), written, whom, refusal, &house).await;
@@ -368,6 +368,9 @@ impl Guest {
             return Err(refusals::account_changed());
         }
         house.register.let_in(&self.recognised.who);
+        if let Some(own) = self.recognised.who.key {
+            speaker.is(own);
+        }
         Ok(())
     }
 

@@ -85,7 +85,8 @@ struct Limits {
 /// Filters of QoS 1 of all subscribers together: a publish is compared with each.
 const MAX_FILTERS: usize = 1_000;
 
-/// Sessions that are kept, and those of one account.
+/// Sessions that are kept, and those of one account. Tokens have half of them together: anybody can
+/// make keys.
 const MAX_KEPT: (usize, usize) = (200, 10);
 
 /// One queue may have this part of the bytes of all.
@@ -368,6 +369,11 @@ impl Table {
 
     fn has_room_for(&self, identity: &Identity) -> bool {
         let (all, each) = MAX_KEPT;
+        let is_token = |who: &Identity| matches!(who, Identity::Observer(_));
+        let by_token = self.kept.keys().filter(|(who, _)| is_token(who)).count();
+        if is_token(identity) && by_token >= all / 2 {
+            return false;
+        }
         let own = self.kept.keys().filter(|(who, _)| who == identity).count();
         self.kept.len() < all && own < each
     }

@@ -1,6 +1,7 @@
 //! Many queues together.
 
 use super::*;
+use crate::broker::identity::ObserverKey;
 
 const TOPIC: &str = "meshcore/x";
 
@@ -171,6 +172,16 @@ fn the_number_of_sessions_is_bounded_for_all_and_for_each_account() {
         assert!(all.resume(&key(&format!("b{n}"), "x"), None, 0).is_some());
     }
     assert!(all.resume(&key("c", "x"), None, 0).is_none());
+}
+
+#[test]
+fn keys_that_anybody_can_make_leave_room_for_the_sessions_of_accounts() {
+    let all = outboxes(10, 1 << 20);
+    let by_token = |n: u8| (Identity::Observer(ObserverKey([n; 32])), "x".to_owned());
+    let kept = (0..=250).filter(|n| all.resume(&by_token(*n), None, 0).is_some()).count();
+    assert_eq!(kept, MAX_KEPT.0 / 2);
+    assert!(all.resume(&by_token(3), None, 0).is_some(), "it is there");
+    assert!(all.resume(&key("home", "x"), None, 0).is_some());
 }
 
 #[test]

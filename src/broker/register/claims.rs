@@ -57,6 +57,8 @@ struct Book {
     /// Everyone who has logged in for a key.
     holders: HashMap<ObserverKey, Vec<Claim>>,
     bound: HashMap<Arc<str>, ObserverKey>,
+    /// The accounts of today: others, whose clients may just be on their way in or out, hold nothing.
+    accounts: Accounts,
 }
 
 /// Keys that may be claimed by token, in all: anybody who may log in can make keys. One megabyte.
@@ -88,7 +90,8 @@ impl Claims {
         self.accounts_are(accounts);
     }
 
-    /// Notes that somebody has logged in for a key. False: there is no room for more.
+    /// Notes that somebody has logged in for a key; an account that is gone by now has not. False: there
+    /// is no room for more.
     pub(in crate::broker) fn claim(&self, key: ObserverKey, identity: &Identity) -> bool {
         self.claim_in(&mut self.book(), key, identity)
     }
@@ -114,6 +117,9 @@ impl Claims {
         if let Some(own) = book.bound.get(account) {
             return Ok(*own);
         }
+        if !book.may_hold(account) {
+            return Err("account_changed");
+        }
         if book.holders.contains_key(&key) {
             return Err("publish_for_a_claimed_key");
         }
@@ -125,6 +131,9 @@ impl Claims {
     }
 
     fn claim_in(&self, book: &mut Book, key: ObserverKey, identity: &Identity) -> bool {
+        if matches!(identity, Identity::Account(name) if !book.may_hold(name)) {
+            return true;
+        }
         let is_new = !book.holders.contains_key(&key);
         let by_token = matches!(identity, Identity::Observer(_));
         if is_new && by_token && book.holders.len() >= MOST {
@@ -175,6 +184,7 @@ impl Claims {
     /// Drops the claims of accounts that are gone, or that speak for another key now.
     pub(in crate::broker) fn accounts_are(&self, accounts: &Accounts) {
         let mut book = self.book();
+        book.accounts = accounts.clone();
         let speaks_for = |name: &str, bound: Option<&ObserverKey>| {
             let account = accounts.find(name).filter(|it| it.role == Role::Publisher)?;
             account.key.map(ObserverKey).or(bound.copied())
@@ -187,7 +197,7 @@ impl Claims {
             }
             keeps
         });
-        let Book { holders, bound } = &mut *book;
+        let Book { holders, bound, .. } = &mut *book;
         holders.retain(|key, claims| {
             claims.retain(|claim| {
                 let Identity::Account(name) = &claim.identity else { return true };
@@ -216,6 +226,10 @@ impl Book {
             holders.push(claim);
         }
         is_new
+    }
+
+    fn may_hold(&self, account: &str) -> bool {
+        self.accounts.find(account).is_some_and(|it| it.role == Role::Publisher)
     }
 
     fn row(&self, claim: &Claim) -> ClaimRow {

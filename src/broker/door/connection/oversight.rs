@@ -36,6 +36,7 @@ impl<S> Connection<S> {
             return Some(reason);
         }
         self.session.bound(key);
+        self.speaker.is(key);
         self.seat.bound(key.to_string());
         None
     }

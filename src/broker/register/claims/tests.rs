@@ -199,8 +199,20 @@ fn of_connections_that_race_for_an_account_or_for_a_key_one_binds() {
 }
 
 #[test]
+fn an_account_that_went_while_it_came_in_claims_and_learns_nothing() {
+    let (claims, told) = claims(Remembered::default(), &["roof", "other"]);
+    claims.accounts_are(&accounts(&["other"]));
+    claims.claim(A, &account("roof"));
+    assert!(!claims.is_claimed(&A));
+    let mut learns = publisher("roof");
+    assert_eq!(speak(&claims, true, &mut learns, &topic(B)), Err("account_changed"));
+    assert!(!claims.is_claimed(&B) && claims.bound("roof").is_none());
+    assert!(told.try_recv().is_err());
+}
+
+#[test]
 fn claims_by_token_are_bounded_and_those_of_accounts_find_room() {
-    let (claims, _told) = claims(Remembered::default(), &[]);
+    let (claims, _told) = claims(Remembered::default(), &["roof"]);
     let key = |n: usize| {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&n.to_be_bytes());
