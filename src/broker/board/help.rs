@@ -1,5 +1,8 @@
 //! What helps against a refusal, for the person who looks at the list.
 
+#[cfg(test)]
+mod tests;
+
 /// What can be done; empty for a name that nobody is refused by.
 pub(super) fn help(reason: &str) -> &'static str {
     HELP.iter().find(|(names, _)| names.contains(&reason)).map_or("", |(_, help)| help)
@@ -210,107 +213,3 @@ const HELP: &[(&[&str], &str)] = &[
         "let it use wildcards: it has too many filters",
     ),
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-    use std::path::Path;
-
-    /// What is counted under a name and refuses nobody.
-    const NO_REFUSALS: [&str; 24] = [
-        "accept_failed",
-        "accounts_file_broken",
-        "claim_without_room",
-        "copy_larger_than_client_takes",
-        "gone_before_connect",
-        "message_lost_at_shutdown",
-        "over_rate",
-        "placeholder_region",
-        "presence_of_too_many_observers",
-        "presence_without_room",
-        "retained_over_own_share",
-        "retained_without_room",
-        "same_client_id",
-        "same_observer",
-        "session_not_kept",
-        "state_file_failed",
-        "subscriber_queue_full",
-        "task_panic",
-        "topic_not_for_subscribers",
-        "will_without_room",
-        // These say why a client counts as from outside, before it is refused for that.
-        "forwarded_by_a_stranger",
-        "page_of_another_host",
-        "proxy_names_its_own_loopback",
-        "proxy_names_no_client",
-    ];
-
-    /// Names of columns, fields and settings, and of what cannot be where there are no accounts.
-    const NO_REASONS: [&str; 10] = [
-        "at_ms",
-        "away_since_ms",
-        "client_id",
-        "client_version",
-        "journal_mode",
-        "journal_size_limit",
-        "keep_ms",
-        "max_page_count",
-        "origin_id",
-        "there_are_no_accounts",
-    ];
-
-    /// Every text in the code of a folder that looks like a reason's name.
-    fn names(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            match (path.is_dir(), name) {
-                (true, "tests") | (false, "tests.rs" | "rig.rs" | "help.rs") => {}
-                (true, _) => names(&path, found),
-                (false, _) => names_in(&std::fs::read_to_string(&path).unwrap(), found),
-            }
-        }
-    }
-
-    fn names_in(text: &str, found: &mut BTreeSet<String>) {
-        let code = text.split("mod tests {").next().unwrap();
-        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        let is_name = |text: &&str| {
-            let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase());
-            first && text.contains('_') && text.chars().all(is_plain)
-        };
-        found.extend(code.split('"').filter(is_name).map(str::to_owned));
-    }
-
-    #[test]
-    fn every_reason_for_a_refusal_says_what_helps_and_there_is_help_for_nothing_else() {
-        let mut found = BTreeSet::new();
-        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        names(&src.join("broker"), &mut found);
-        names_in(&std::fs::read_to_string(src.join("crypto/token/error.rs")).unwrap(), &mut found);
-        assert!(found.len() > 120, "the reasons are not found: {found:?}");
-        let excused = |name: &&String| {
-            NO_REFUSALS.contains(&name.as_str()) || NO_REASONS.contains(&name.as_str())
-        };
-        let helpless: Vec<_> =
-            found.iter().filter(|name| !excused(name) && help(name).is_empty()).collect();
-        assert!(helpless.is_empty(), "no help for {helpless:?}");
-        for name in HELP.iter().flat_map(|(names, _)| *names) {
-            assert!(found.contains(*name), "nobody is refused for {name}");
-            assert!(!excused(&&(*name).to_owned()), "{name}");
-            let times = HELP.iter().filter(|(names, _)| names.contains(name)).count();
-            assert_eq!(times, 1, "{name}");
-        }
-        for name in NO_REFUSALS.iter().chain(&NO_REASONS) {
-            assert!(found.contains(*name), "{name} is not there any more");
-        }
-    }
-
-    #[test]
-    fn what_helps_fits_on_a_line() {
-        for (names, help) in HELP {
-            assert!(help.chars().count() <= 88, "{names:?}: {}", help.chars().count());
-        }
-    }
-}

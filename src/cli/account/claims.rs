@@ -1,7 +1,7 @@
 //! `meshbox account claims` and `release`: which keys somebody has logged in for, and taking one back.
 //! The running hub decides; without one the state file is read and changed by the same rules.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -103,6 +103,13 @@ impl Hub {
         let file = dir.join(STATE_FILE);
         if !file.exists() {
             return Ok(T::default());
+        }
+        match std::fs::File::open(&file) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
+                "{}: may not be read; run this as the hub's user, or with sudo",
+                file.display()
+            ),
+            _ => {}
         }
         let _no_hub = match Instance::take(dir) {
             Err(InstanceError::Taken(dir)) => bail!(
