@@ -18,5 +18,6 @@ mod stop;
 mod storm;
 mod subscribe;
 mod tls;
+mod told;
 mod version5;
 mod websocket;

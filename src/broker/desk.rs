@@ -3,7 +3,7 @@
 //! [`Desk`] is a running broker's. Of one that does not run, [`claims_in`] and [`release_in`] read and
 //! change the state file by the same rules; whoever calls them sees to it that no hub starts meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,8 +56,7 @@ impl Desk {
             return self.board.clients(now_ms, &BTreeMap::new());
         };
         let mut clients = self.board.clients(now_ms, &keepsakes.outboxes.states());
-        let there = keepsakes.presence.observers();
-        clients.observers.iter_mut().for_each(|row| introduce(row, &there));
+        introduce(&mut clients.observers, keepsakes.presence.observers());
         clients
     }
 
@@ -128,13 +127,21 @@ fn observer(key: &str) -> Result<ObserverKey, ClaimsError> {
     key_bytes(key.trim()).map(ObserverKey).ok_or_else(|| ClaimsError::NoKey(key.to_owned()))
 }
 
-/// What presence knows of an observer beside the board: it has a place for each of its regions.
-fn introduce(row: &mut ObserverRow, there: &[Observer]) {
-    let Some(key) = &row.key else { return };
-    let its = || there.iter().filter(|it| it.key == *key);
-    if let Some(last) = its().max_by_key(|it| it.last_ms) {
-        row.online = Some(its().any(|it| it.online));
+/// What presence knows of observers beside the board: it has a place for each of their regions.
+fn introduce(rows: &mut [ObserverRow], mut there: Vec<Observer>) {
+    there.sort_by_key(|it| it.last_ms);
+    let mut known: HashMap<&str, (bool, Option<&str>)> = HashMap::new();
+    for Observer { key, online, client, .. } in &there {
+        let (anywhere, last) = known.entry(key).or_default();
+        *anywhere |= online;
+        *last = client.as_deref();
+    }
+    for row in rows {
+        let Some((online, client)) = row.key.as_deref().and_then(|key| known.get(key)) else {
+            continue;
+        };
+        row.online = Some(*online);
         // Its own status knows more of it than whoever brings it.
-        row.client = last.client.clone().or(row.client.take());
+        row.client = client.map(str::to_owned).or(row.client.take());
     }
 }

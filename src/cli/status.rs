@@ -2,6 +2,8 @@
 
 mod clients;
 mod layout;
+mod observers;
+mod refusals;
 
 use super::db_path;
 use crate::broker::board::Clients;
@@ -69,8 +71,8 @@ fn about_clients(args: &Args, all: &Clients, out: &mut dyn Write) -> anyhow::Res
     };
     let text = match args {
         Args { connections: true, .. } => clients::connections(all),
-        Args { refusals: true, .. } => clients::refusals(all),
-        Args { .. } => clients::observers(all),
+        Args { refusals: true, .. } => refusals::all(all),
+        Args { .. } => observers::all(all),
     };
     match json {
         Some(json) => writeln!(out, "{json}")?,

@@ -164,7 +164,7 @@ async fn row_16_wrong_logins_behind_a_proxy_count_against_the_client_and_not_aga
 async fn a_login_that_finds_no_seat_says_nothing_and_throws_nobody_out() {
     let more = format!("role = 'publisher'\nkey = '{KEY}'\nmaxConnections = 1");
     let boss = account("boss", "two", "role = 'admin'");
-    let place = open(&(account("roof", "one", &more) + &boss), Access::Lan, true).await;
+    let place = open(&[account("roof", "one", &more), boss].concat(), Access::Lan, true).await;
     let (mut watcher, _) = enters(&place.house, "watcher", "boss", "two").await;
     watcher.subscribe("#").await;
     let (mut first, code) = enters(&place.house, "first", "roof", "one").await;

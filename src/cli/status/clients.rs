@@ -1,8 +1,9 @@
-//! What `meshbox status` says about the clients of our broker, in a hundred columns.
+//! What `meshbox status` says about the connections and sessions of our broker, in a hundred columns.
 
-use super::layout::{brief, entry, short, size, table};
-use super::span;
-use crate::broker::board::{Clients, ConnectionRow, ObserverRow, RefusalRow, Sort};
+use super::layout::{brief, short, size, table};
+use super::observers::token;
+use super::refusals;
+use crate::broker::board::{Clients, ConnectionRow};
 use crate::counters::QueueState;
 
 /// So many connections, and so many refusals, are shown beside the rest of the status.
@@ -30,7 +31,7 @@ pub(super) fn in_short(clients: &Clients) -> String {
     if !clients.refusals.is_empty() {
         let shown = &clients.refusals[..clients.refusals.len().min(REFUSALS_IN_SHORT)];
         text.push_str("recent refusals\n");
-        text.extend(shown.iter().map(|row| refusal(row, clients.now_ms)));
+        text.push_str(&refusals::list(shown, clients.now_ms));
         text.push_str(&more(clients.refusals.len(), REFUSALS_IN_SHORT, "--refusals"));
     }
     text
@@ -46,22 +47,6 @@ pub(super) fn connections(clients: &Clients) -> String {
         text.push_str(&away_list(clients.away.len(), &clients.away, clients.now_ms));
     }
     text
-}
-
-/// Every refusal that is remembered.
-pub(super) fn refusals(clients: &Clients) -> String {
-    if clients.refusals.is_empty() {
-        return "nothing was refused since the hub started\n".to_owned();
-    }
-    clients.refusals.iter().map(|row| refusal(row, clients.now_ms)).collect()
-}
-
-/// Every observer that is remembered.
-pub(super) fn observers(clients: &Clients) -> String {
-    if clients.observers.is_empty() {
-        return "nobody was heard since the hub started\n".to_owned();
-    }
-    clients.observers.iter().map(|row| observer(row, clients.now_ms)).collect()
 }
 
 fn more(all: usize, shown: usize, flag: &str) -> String {
@@ -123,13 +108,6 @@ fn waiting(copies: u64, bytes: u64, lost: u64) -> String {
     }
 }
 
-fn token(ends_ms: i64, now_ms: i64) -> String {
-    match ends_ms - now_ms {
-        left if left >= 0 => format!("its token ends in {}", span(left)),
-        left => format!("its token ended {} ago: it logs in with a new one", span(-left)),
-    }
-}
-
 /// A flag of the board in words.
 fn odd(flag: &str) -> String {
     let words = match flag {
@@ -161,109 +139,9 @@ fn away_list(all: usize, rows: &[QueueState], now_ms: i64) -> String {
     format!("sessions of clients that are away ({all})\n{}", table(&head, rows.iter().map(row)))
 }
 
-fn refusal(row: &RefusalRow, now_ms: i64) -> String {
-    let sort = match row.sort {
-        Sort::Connection => "a connection",
-        Sort::Closed => "a connection was ended,",
-        Sort::Publish => "a publish",
-        Sort::Subscription => "a subscription",
-    };
-    let mut text = format!("  {}, {}", row.reason, ago(now_ms - row.at_ms));
-    if row.times > 1 {
-        text.push_str(&format!(", {} times", row.times));
-        let within = row.at_ms - row.first_ms;
-        if within >= 1_000 {
-            text.push_str(&format!(" within {}", span(within)));
-        }
-    }
-    text.push('\n');
-    let named = row.identity.as_deref().filter(|name| *name != row.from);
-    let name = named.map_or_else(String::new, |name| format!(" as {name}"));
-    let id = match row.client_id.as_str() {
-        "" => String::new(),
-        id => format!(", client id {id}"),
-    };
-    text.push_str(&entry("what", &format!("{sort} from {}{name}{id}", row.from)));
-    for (title, about) in [("topic", &row.about), ("help", &row.help)] {
-        if !about.is_empty() {
-            text.push_str(&entry(title, about));
-        }
-    }
-    text
-}
-
-fn observer(row: &ObserverRow, now_ms: i64) -> String {
-    let there = match row.online {
-        Some(true) => ", online",
-        Some(false) => ", offline",
-        None => "",
-    };
-    let name = row.key.as_deref().unwrap_or("topics that name no observer");
-    let region = if row.region.is_empty() { "" } else { &format!("  {}", row.region) };
-    let mut text = format!("  {name}{region}{there}\n");
-    let first = ago(now_ms - row.first_ms);
-    let messages = if row.messages == 1 { "message" } else { "messages" };
-    let (last, count) = (ago(now_ms - row.last_ms), row.messages);
-    text.push_str(&entry("heard", &format!("{last}, first {first}, {count} {messages}")));
-    let own = row.key.as_deref() == Some(&*row.identity);
-    let login = match (own, row.identity == row.from) {
-        (true, _) => " with a token of its key".to_owned(),
-        (false, true) => " without a login".to_owned(),
-        (false, false) => format!(" as {}", row.identity),
-    };
-    text.push_str(&entry("from", &format!("{}{login}", row.from)));
-    let id = Some(row.client_id.as_str()).filter(|id| !id.is_empty());
-    let client = match (row.client.as_deref(), id) {
-        (Some(client), Some(id)) => format!("{client}, client id {id}"),
-        (Some(client), None) => client.to_owned(),
-        (None, Some(id)) => format!("client id {id}"),
-        (None, None) => String::new(),
-    };
-    let mut odd = Vec::new();
-    for (count, what) in [(row.over_rate, "beyond the rate"), (row.duplicates, "sent again")] {
-        if count > 0 {
-            odd.push(format!("{count} {what}"));
-        }
-    }
-    let token = row.token_ends_ms.map_or_else(String::new, |ends_ms| token(ends_ms, now_ms));
-    let refused = match (&row.last_refusal, row.last_refusal_ms) {
-        (Some(reason), Some(at_ms)) => {
-            let help = if row.help.is_empty() { "" } else { &format!(": {}", row.help) };
-            format!("{}, {reason}{help}", ago(now_ms - at_ms))
-        }
-        _ => String::new(),
-    };
-    let lines =
-        [("client", client), ("token", token), ("odd", odd.join(", ")), ("refused", refused)];
-    for (title, line) in lines.iter().filter(|(_, line)| !line.is_empty()) {
-        text.push_str(&entry(title, line));
-    }
-    text
-}
-
-fn ago(ms: i64) -> String {
-    format!("{} ago", span(ms))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused(n: i64) -> RefusalRow {
-        RefusalRow {
-            at_ms: n,
-            first_ms: n,
-            times: 1,
-            sort: Sort::Publish,
-            from: "10.0.0.9".into(),
-            identity: None,
-            client_id: "meshcore_A".into(),
-            listener: "tcp 0.0.0.0:1883".into(),
-            reason: "publish_to_internal".into(),
-            about: "meshcore/SJC/x/internal".into(),
-            help: "only admins publish there".into(),
-        }
-    }
 
     fn connected(from: &str, id: &str) -> ConnectionRow {
         ConnectionRow {
@@ -329,71 +207,5 @@ mod tests {
             assert!(text.contains("sessions of clients that are away (1)\n"), "{text}");
             assert!(text.ends_with(row), "{text}");
         }
-    }
-
-    #[test]
-    fn the_short_form_shows_five_refusals_and_says_where_the_others_are() {
-        assert_eq!(in_short(&Clients::default()), "");
-        let refusals = (0..7).map(refused).collect();
-        let text = in_short(&Clients { refusals, now_ms: 5_000, ..Clients::default() });
-        fits(&text);
-        assert_eq!(text.matches("publish_to_internal, ").count(), 5);
-        assert!(text.ends_with("… and 2 more: meshbox status --refusals\n"), "{text}");
-    }
-
-    #[test]
-    fn a_refusal_tells_who_what_and_what_helps() {
-        let mut row = refused(60_000);
-        (row.times, row.first_ms, row.identity) = (3, 0, Some("roof".into()));
-        row.about = format!("meshcore/SJC/{}/internal", "AB".repeat(32));
-        row.help = "word ".repeat(30);
-        let clients = Clients { refusals: vec![row], now_ms: 62_000, ..Clients::default() };
-        let text = refusals(&clients);
-        fits(&text);
-        assert!(text.starts_with(&format!(
-            "  publish_to_internal, 2 s ago, 3 times within 1 min 0 s\n\
-             {0}what      a publish from 10.0.0.9 as roof, client id meshcore_A\n\
-             {0}topic     meshcore/SJC/{1}/internal\n\
-             {0}help      word word",
-            "    ",
-            "AB".repeat(32)
-        )));
-    }
-
-    #[test]
-    fn row_20_an_observer_is_shown_whole_in_a_hundred_columns() {
-        let row = ObserverRow {
-            key: Some("A".repeat(64)),
-            identity: "roof".into(),
-            from: "10.0.0.1".into(),
-            client_id: "meshcore_A".into(),
-            client: Some("meshcoretomqtt/1.1.0".into()),
-            online: Some(true),
-            region: "SJC".into(),
-            first_ms: 1_000,
-            last_ms: 3_600_000,
-            messages: 12,
-            duplicates: 7,
-            token_ends_ms: Some(3_661_000),
-            last_refusal: Some("publish_too_large".into()),
-            last_refusal_ms: Some(3_540_000),
-            help: "raise broker.maxPayloadKB if it is meant to be so large".into(),
-            ..ObserverRow::default()
-        };
-        let clients = Clients { now_ms: 3_601_000, observers: vec![row], ..Clients::default() };
-        let text = observers(&clients);
-        fits(&text);
-        let expected = [
-            &format!("  {}  SJC, online", "A".repeat(64)),
-            "    heard     1 s ago, first 1 h 0 min ago, 12 messages",
-            "    from      10.0.0.1 as roof",
-            "    client    meshcoretomqtt/1.1.0, client id meshcore_A",
-            "    token     its token ends in 1 min 0 s",
-            "    odd       7 sent again",
-            "    refused   1 min 1 s ago, publish_too_large: raise broker.maxPayloadKB if it is meant to be \
-             so",
-            "              large",
-        ];
-        assert_eq!(text.lines().collect::<Vec<_>>(), expected, "{text}");
     }
 }
