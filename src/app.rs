@@ -402,7 +402,10 @@ fn claims(desk: Desk) -> control::server::Claims {
     let theirs = desk.clone();
     control::server::Claims {
         list: Arc::new(move || desk.claims().map_err(|error| error.to_string())),
-        release: Arc::new(move |key| theirs.release(key).map_err(|error| error.to_string())),
+        release: Arc::new(move |key| {
+            let desk = theirs.clone();
+            Box::pin(async move { desk.release(&key).await.map_err(|error| error.to_string()) })
+        }),
     }
 }
 

@@ -11,7 +11,7 @@ use super::board::{Board, ClaimRow, Clients, ObserverRow, Released};
 use super::identity::ObserverKey;
 use super::presence::Observer;
 use super::register::{Claims, Register};
-use super::state::{ClosedFile, Keepsakes};
+use super::state::{ClosedFile, State};
 use super::{keeper, remembered};
 use crate::clock::Clock;
 use crate::config::Accounts;
@@ -23,7 +23,7 @@ use crate::counters::QueueState;
 pub struct Desk {
     board: Board,
     /// None without a listener.
-    inside: Option<(Keepsakes, Arc<Register>)>,
+    inside: Option<(State, Arc<Register>)>,
 }
 
 /// Why claims cannot be told or released.
@@ -46,23 +46,23 @@ pub enum ClaimsError {
 }
 
 impl Desk {
-    pub(super) fn new(board: Board, keepsakes: Keepsakes, register: Arc<Register>) -> Self {
-        Self { board, inside: Some((keepsakes, register)) }
+    pub(super) fn new(board: Board, state: State, register: Arc<Register>) -> Self {
+        Self { board, inside: Some((state, register)) }
     }
 
     /// Who is connected, what was refused, and who was spoken for.
     pub fn clients(&self, now_ms: i64) -> Clients {
-        let Some((keepsakes, _)) = &self.inside else {
+        let Some((state, _)) = &self.inside else {
             return self.board.clients(now_ms, &BTreeMap::new());
         };
-        let mut clients = self.board.clients(now_ms, &keepsakes.outboxes.states());
-        introduce(&mut clients.observers, keepsakes.presence.observers());
+        let mut clients = self.board.clients(now_ms, &state.keepsakes().outboxes.states());
+        introduce(&mut clients.observers, state.keepsakes().presence.observers());
         clients
     }
 
     /// What waits for subscribers at QoS 1, one entry for each.
     pub fn queues(&self) -> Vec<QueueState> {
-        let states = self.inside.as_ref().map(|(keepsakes, _)| keepsakes.outboxes.states());
+        let states = self.inside.as_ref().map(|(state, _)| state.keepsakes().outboxes.states());
         states.unwrap_or_default().into_values().collect()
     }
 
@@ -76,16 +76,18 @@ impl Desk {
     }
 
     /// Takes a key back: from now on anybody may speak for it again, until somebody logs in for it.
+    /// Returns when that is in the state file, as far as that can be written.
     ///
     /// # Errors
     /// There is no broker, or it is no key.
-    pub fn release(&self, key: &str) -> Result<Released, ClaimsError> {
-        let (_, register) = self.inside.as_ref().ok_or(ClaimsError::NoBroker)?;
+    pub async fn release(&self, key: &str) -> Result<Released, ClaimsError> {
+        let (state, register) = self.inside.as_ref().ok_or(ClaimsError::NoBroker)?;
         let key = observer(key)?;
         let released = register.release(key);
         for row in &released.released {
             tracing::info!("{key} is released: {} had claimed it", row.holder);
         }
+        state.written().await;
         Ok(released)
     }
 }

@@ -277,7 +277,7 @@ impl Broker {
         self.attendants.spawn(supervise(self.quiet.clone(), follow, panicked));
         let signals = (self.quiet.clone(), self.closing.clone());
         let (board, claims) = (Board::default(), Arc::clone(register.claims()));
-        self.desk = Desk::new(board.clone(), state.keepsakes().clone(), Arc::clone(&register));
+        self.desk = Desk::new(board.clone(), state.clone(), Arc::clone(&register));
         let house = House::new(clock, counters, router, (state, register), signals)
             .with_policy(config.policy.clone(), claims)
             .with_board(board);

@@ -11,6 +11,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -28,8 +29,11 @@ pub type Guests = Arc<dyn Fn() -> Clients + Send + Sync>;
 /// Tells which keys are claimed, or why it cannot.
 pub type ListClaims = dyn Fn() -> Result<Vec<ClaimRow>, String> + Send + Sync;
 
-/// Takes a key back, or says why it cannot.
-pub type ReleaseKey = dyn Fn(&str) -> Result<Released, String> + Send + Sync;
+/// Takes a key back, or says why it cannot; done when it is kept.
+pub type ReleaseKey = dyn Fn(String) -> Releasing + Send + Sync;
+
+/// What becomes of [`ReleaseKey`].
+pub type Releasing = Pin<Box<dyn Future<Output = Result<Released, String>> + Send>>;
 
 /// What is told of claims, and done about them.
 #[derive(Clone)]
@@ -180,7 +184,8 @@ async fn serve(stream: UnixStream, parts: &Parts) -> io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        let mut answer = answer(&line, parts);
+        let mut answer =
+            tokio::time::timeout(PATIENCE, answer(&line, parts)).await.map_err(io::Error::other)?;
         answer.push('\n');
         tokio::time::timeout(PATIENCE, write.write_all(answer.as_bytes()))
             .await
@@ -191,12 +196,12 @@ async fn serve(stream: UnixStream, parts: &Parts) -> io::Result<()> {
     }
 }
 
-fn answer(line: &str, parts: &Parts) -> String {
+async fn answer(line: &str, parts: &Parts) -> String {
     let answer = match serde_json::from_str::<Ask>(line) {
         Ok(Ask::Status) => serde_json::to_string(&(parts.health)()),
         Ok(Ask::Clients) => serde_json::to_string(&(parts.clients)()),
         Ok(Ask::Claims) => in_json((parts.claims.list)()),
-        Ok(Ask::Release { key }) => in_json((parts.claims.release)(&key)),
+        Ok(Ask::Release { key }) => in_json((parts.claims.release)(key).await),
         Err(error) => in_json::<()>(Err(format!("{NOT_A_QUESTION}: {error}"))),
     };
     answer.unwrap_or_else(|error| format!("{{\"error\":\"cannot answer: {error}\"}}"))
@@ -218,7 +223,10 @@ mod tests {
 
     fn claims() -> Claims {
         let no = || "the hub runs without its broker".to_owned();
-        Claims { list: Arc::new(move || Err(no())), release: Arc::new(|_| Ok(Released::default())) }
+        Claims {
+            list: Arc::new(move || Err(no())),
+            release: Arc::new(|_| Box::pin(async { Ok(Released::default()) })),
+        }
     }
 
     fn server(dir: &Path) -> (Server, PathBuf) {

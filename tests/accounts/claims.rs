@@ -79,6 +79,11 @@ fn a_claim_by_token_is_shown_and_taken_back_while_the_hub_runs_and_while_it_does
     assert_eq!(refused(dir), 1, "anybody may speak for it again");
 
     publish(&hub, Some((&name, &token)));
+    done(dir, &RELEASE, "");
+    hub.kill();
+    assert_eq!(claims(dir), Value::Array(Vec::new()), "what was said to be done is in the file");
+    let hub = HubProcess::start(dir, &[]);
+    publish(&hub, Some((&name, &token)));
     assert_eq!(hub.terminate(), Some(0));
     assert_eq!(claims(dir)[0]["key"], PUBLIC);
     let said = done(dir, &RELEASE, "");

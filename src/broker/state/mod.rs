@@ -31,6 +31,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use self::file::{Error, File};
 use super::identity::{Identity, ObserverKey};
 use crate::clock::Clock;
@@ -191,6 +193,15 @@ impl State {
     pub(super) fn forget(&self, account: &str) {
         self.keepsakes().claims().forget(account);
         self.changed_soon();
+    }
+
+    /// Waits until everything that has changed is in the file; not at all while that cannot be written.
+    pub(super) async fn written(&self) {
+        #[expect(clippy::disallowed_methods, reason = "one completion")]
+        let (mailbox, mut inbox) = mpsc::unbounded_channel();
+        self.changed_for(Receipt::new(mailbox, 1, 1));
+        // Without a completion the thread has ended, and with it the hub's life.
+        let _ = inbox.recv().await;
     }
 
     /// Forgets that somebody holds a key.
