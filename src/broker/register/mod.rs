@@ -221,8 +221,14 @@ impl Register {
         }
         self.counters.broker_logins.increment();
         let Some(key) = who.key else { return };
-        if !self.claims.claim(key, &who.identity) {
-            let _ = self.counters.reasons.note("claim_without_room", self.clock.now_ms());
+        if self.claims.claim(key, &who.identity) {
+            return;
+        }
+        if self.counters.reasons.note("claim_without_room", self.clock.now_ms()).is_some() {
+            tracing::warn!(
+                "{key} is not claimed by its login: too many keys are; `meshbox account claims` \
+                 lists them"
+            );
         }
     }
 
