@@ -14,12 +14,11 @@ mod watch;
 use self::timekeeper::Timekeeper;
 use self::watch::{LOOK_EVERY, Watch, Watched};
 use crate::bridge::{self, Bridge, Uplinks};
-use crate::broker::board::Board;
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, Desk};
 use crate::clock::{Clock, Trust};
 use crate::config::{self, ChannelKey, Config, ContentHash, Ingest};
 use crate::control::{self, Instance, Server, StatsFile};
-use crate::counters::{Counters, Listening, Snapshot};
+use crate::counters::{Counters, Listening, QueueState, Snapshot};
 use crate::crypto::channel::{Keyring, hashtag_key};
 use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;
@@ -231,7 +230,6 @@ impl Hub {
         let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();
         let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters, feed)?;
         let timekeeper = Timekeeper::start(trust.clone(), Arc::clone(&counters), clock.clone());
-        let health = health(&counters, pipeline.meter.clone(), clock.clone(), timekeeper.look());
         let shutdown = CancellationToken::new();
         let broker = broker::start(
             &config.broker,
@@ -248,6 +246,9 @@ impl Hub {
             },
         )
         .await?;
+        let desk = broker.desk();
+        let look = (timekeeper.look(), desk.clone());
+        let health = health(&counters, pipeline.meter.clone(), clock.clone(), look);
         let bridge = bridge::start(
             &config.sources,
             bridge::Parts {
@@ -275,7 +276,8 @@ impl Hub {
             &config.db_path,
             control::server::Parts {
                 health: Arc::clone(&health),
-                clients: guests(broker.board(), clock.clone()),
+                clients: guests(desk.clone(), clock.clone()),
+                claims: claims(desk),
                 counters: Arc::clone(&counters),
                 clock: clock.clone(),
             },
@@ -375,7 +377,7 @@ fn health(
     counters: &Arc<Counters>,
     meter: Meter,
     clock: Clock,
-    look_at_clock: impl Fn() + Send + Sync + 'static,
+    (look_at_clock, desk): (impl Fn() + Send + Sync + 'static, Desk),
 ) -> control::server::Health {
     let counters = Arc::clone(counters);
     let started_at_ms = clock.now_ms();
@@ -384,13 +386,27 @@ fn health(
         let depth = meter.depth();
         counters.queue_messages.set(depth.messages as u64);
         counters.queue_bytes.set(depth.bytes as u64);
-        counters.snapshot(started_at_ms, clock.now_ms())
+        let mut snapshot = counters.snapshot(started_at_ms, clock.now_ms());
+        snapshot.queues = desk.queues().into_iter().filter(QueueState::is_news).collect();
+        snapshot
     })
 }
 
 /// What the control socket tells of the broker's clients.
-fn guests(board: Board, clock: Clock) -> control::server::Guests {
-    Arc::new(move || board.clients(clock.now_ms()))
+fn guests(desk: Desk, clock: Clock) -> control::server::Guests {
+    Arc::new(move || desk.clients(clock.now_ms()))
+}
+
+/// What the control socket tells of claims, and does about them.
+fn claims(desk: Desk) -> control::server::Claims {
+    let theirs = desk.clone();
+    control::server::Claims {
+        list: Arc::new(move || desk.claims().map_err(|error| error.to_string())),
+        release: Arc::new(move |key| {
+            let desk = theirs.clone();
+            Box::pin(async move { desk.release(&key).await.map_err(|error| error.to_string()) })
+        }),
+    }
 }
 
 /// Tells systemd, where there is one.

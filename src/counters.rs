@@ -5,7 +5,7 @@
 
 mod state;
 
-pub use state::{ClockState, Pinned, Reader, UplinkState};
+pub use state::{ClockState, Pinned, QueueState, Reader, UplinkState};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -248,6 +248,7 @@ impl Counters {
             writer,
             clock,
             state_file,
+            queues: Vec::new(),
             counters: self.numbers(),
             reasons: self.reasons.all(),
         }
@@ -287,6 +288,10 @@ pub struct Snapshot {
     /// The file of what must outlive a restart and is no packet.
     #[serde(default)]
     pub state_file: StateFile,
+    /// Subscribers of our broker at QoS 1 for whom something waits or was lost, and sessions that are
+    /// kept while their client is away. Whoever makes the snapshot fills it in.
+    #[serde(default)]
+    pub queues: Vec<QueueState>,
     /// Every counter and gauge by name.
     pub counters: BTreeMap<String, u64>,
     /// What was refused, ignored or skipped, by name.

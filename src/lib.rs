@@ -27,6 +27,7 @@
 //! | how another broker is dialled and subscribed to | [`bridge`] |
 //! | a key of the config file | [`config`]`::file`, its judgement beside it, and its line in `broker.toml` |
 //! | a command | one file in [`cli`] |
+//! | what a running hub can be asked, or told to do | [`control`], by what [`app`] hands it |
 //! | a number that people or programs watch | [`counters`] |
 //!
 //! # Who may import whom

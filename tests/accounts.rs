@@ -1,5 +1,7 @@
 //! `meshbox account` and `meshbox token`, as a person uses them.
 
+mod claims;
+
 use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
 use crate::support::process::HubProcess;
 use crate::support::{eventually, program};
@@ -318,4 +320,25 @@ fn a_running_hub_lets_a_new_account_in_and_keeps_a_wrong_password_out() {
     );
     done(dir.path(), &["account", "remove", "roof"], "");
     eventually("the removed account is kept out", || (!publish(port, 4, &login)?.0).then_some(()));
+}
+
+#[test]
+fn the_log_says_who_was_refused_and_what_helps() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[broker.listeners]]\nbind = '127.0.0.1:0'\n";
+    fs::write(dir.path().join("broker.toml"), config).unwrap();
+    let (name, token) = minted(dir.path(), &[]);
+    let hub = HubProcess::start(dir.path(), &[]);
+    let port = hub.mqtt.unwrap().port();
+    let Some((let_in, _)) = publish(port, 1, &["-u", &name, "-P", &token]) else { return };
+    assert!(!let_in);
+    let said = eventually("the log", || {
+        hub.output().lines().find(|line| line.contains("token_audience_wrong")).map(str::to_owned)
+    });
+    for part in
+        [&name[..], "the token is for \"hub.example.org\"", "add its name to broker.audience"]
+    {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    assert!(!hub.output().contains(&token), "no token is in the log");
 }

@@ -107,3 +107,90 @@ fn what_is_queued_for_an_account_and_what_is_retained_outlive_kill_minus_9() {
     assert!(present);
     assert_eq!(copies_of(&mut connection, 1), [packet_message(&text_packet(99)).as_bytes()]);
 }
+
+#[test]
+fn what_is_kept_for_an_account_that_is_gone_at_the_start_goes_with_it() {
+    let dir = folder();
+    let file = dir.path().join("accounts.toml");
+    let hub = start(dir.path());
+    let (client, mut connection, _) = reader(&hub);
+    client.subscribe("meshcore/+/+/packets", QoS::AtLeastOnce).unwrap();
+    let subscribed = |event| matches!(event, Ok(Event::Incoming(Incoming::SubAck(_))));
+    assert!(connection.iter().any(subscribed));
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    publish(&hub, &[(packets_topic(OBSERVER), packet_message(&text_packet(1)), false)]);
+    assert_eq!(hub.terminate(), Some(0));
+    let accounts = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, accounts.replace("home", "other")).unwrap();
+    assert_eq!(start(dir.path()).terminate(), Some(0));
+    std::fs::write(&file, accounts).unwrap();
+    let hub = start(dir.path());
+    let (_client, _connection, present) = reader(&hub);
+    assert!(!present, "an account of the same name later is another one");
+}
+
+#[test]
+fn what_was_queued_for_a_role_is_not_delivered_to_another_that_it_has_after_a_restart() {
+    let dir = folder();
+    let file = dir.path().join("accounts.toml");
+    let hub = start(dir.path());
+    let (client, mut connection, _) = reader(&hub);
+    client.subscribe("meshcore/+/+/packets", QoS::AtLeastOnce).unwrap();
+    let subscribed = |event| matches!(event, Ok(Event::Incoming(Incoming::SubAck(_))));
+    assert!(connection.iter().any(subscribed));
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    publish(&hub, &[(packets_topic(OBSERVER), packet_message(&text_packet(1)), false)]);
+    assert_eq!(hub.terminate(), Some(0));
+    let accounts = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, accounts.replace("'reader'", "'publisher'")).unwrap();
+    let hub = start(dir.path());
+    let (client, mut connection, _) = reader(&hub);
+    // The answer comes after what was queued, if anything of that comes.
+    client.subscribe("meshcore/#", QoS::AtLeastOnce).unwrap();
+    let first = connection.iter().find_map(|event| match event.unwrap() {
+        Event::Incoming(Incoming::Publish(publish)) => Some(publish.topic),
+        Event::Incoming(Incoming::SubAck(_)) => Some("none".to_owned()),
+        _ => None,
+    });
+    assert_eq!(first.as_deref(), Some("none"));
+    let queues = || {
+        let status = meshbox::control::ask_status(&dir.path().join("data/meshcore.db")).unwrap();
+        (status.counters["broker_withheld"] == 1).then_some(status.queues)
+    };
+    let queues = crate::support::eventually("it is withheld", queues);
+    assert!(queues.is_empty(), "nothing waits any more: {queues:?}");
+}
+
+#[test]
+fn status_tells_programs_and_people_what_waits_for_whom() {
+    let dir = folder();
+    let hub = start(dir.path());
+    let (client, mut connection, _) = reader(&hub);
+    client.subscribe("meshcore/+/+/packets", QoS::AtLeastOnce).unwrap();
+    let subscribed = |event| matches!(event, Ok(Event::Incoming(Incoming::SubAck(_))));
+    assert!(connection.iter().any(subscribed));
+    say_goodbye(&client, &mut connection);
+    drop((client, connection));
+    let messages: Vec<_> =
+        (0..3).map(|n| (packets_topic(OBSERVER), packet_message(&text_packet(n)), false)).collect();
+    publish(&hub, &messages);
+    let ask = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshbox"));
+        let output = command.current_dir(dir.path()).arg("status").args(args).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let json = |args: &[&str]| -> serde_json::Value { serde_json::from_str(&ask(args)).unwrap() };
+    let health = json(&["--json"]);
+    let clients = json(&["--connections", "--json"]);
+    for queue in [&health["queues"][0], &clients["away"][0]] {
+        assert_eq!((&queue["identity"], &queue["messages"]), (&"home".into(), &3.into()));
+        assert_eq!(queue["connected"], false);
+        assert!(queue["awaySinceMs"].is_i64() && queue["bytes"].as_u64() > Some(0), "{queue}");
+    }
+    for text in [ask(&[]), ask(&["--connections"])] {
+        assert!(text.contains("sessions of clients that are away (1)\n"), "{text}");
+    }
+}

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Four rooms lie at the bottom for everyone who needs them: `message` (what flows), `clock` (the
 /// time as an argument), `counters` (what is counted) and `supervise` (what starts again after a
-/// panic). `control` shows what the broker has written on its `board`, and asks it nothing.
+/// panic). `control` shows what the broker has written on its `board`; what people want of the broker it
+/// hands on to what the app has given it for that.
 const LAW: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("cli", &["*"]),

@@ -176,8 +176,7 @@ impl House {
                 Sort::Publish => "a publish was ignored",
                 Sort::Subscription => "a subscription was refused",
             };
-            let id = refused.whom.client_id;
-            format!("{what}: from {from}, client id {id:?}")
+            format!("{what}: from {from}{}", refused.in_words())
         });
         self.board.refuse(refused);
     }

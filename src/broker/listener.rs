@@ -155,10 +155,10 @@ impl Reception {
             #[cfg(test)]
             posing_as: None,
         };
-        let Self { house, intake, .. } = self;
+        let Self { house, intake, listener, .. } = self;
         door::serve(arrival.stream, visitor, Arc::clone(&house), intake).await;
         if let Some(reason) = arrival.fault.get() {
-            house.note(reason, || format!("a connection from {address} was closed"));
+            house.refuse(&silent(&house, Sort::Closed, reason, (address, &listener)));
         }
         drop((room, share));
     }
@@ -170,16 +170,8 @@ impl Reception {
             // Health checks and port scans do that all day.
             let _ = self.house.counters.reasons.note(reason, self.house.clock.now_ms());
         } else {
-            let from = peer.to_canonical();
-            self.house.refuse(&Refused {
-                at_ms: self.house.clock.now_ms(),
-                sort: Sort::Connection,
-                reason,
-                whom: Whom { from, identity: None, client_id: "", listener: &self.listener },
-                name: None,
-                about: "",
-                subject: None,
-            });
+            let at = (peer.to_canonical(), &*self.listener);
+            self.house.refuse(&silent(&self.house, Sort::Connection, reason, at));
         }
     }
 
@@ -192,6 +184,18 @@ impl Reception {
     fn share(&self, peer: IpAddr) -> Result<Share, &'static str> {
         self.addresses.share(peer).ok_or("too_many_from_address")
     }
+}
+
+/// A refusal of somebody of whom nothing is known but the address and the listener.
+fn silent<'a>(
+    house: &House,
+    sort: Sort,
+    reason: &'static str,
+    (from, listener): (IpAddr, &'a str),
+) -> Refused<'a> {
+    let whom = Whom { from, identity: None, client_id: "", listener };
+    let at_ms = house.clock.now_ms();
+    Refused { at_ms, sort, reason, whom, name: None, about: "", help: None, subject: None }
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ pub(super) fn way(
 fn by_token(login: &Login) -> Result<Way<'_>, Refusal> {
     match token::key_in(&login.name) {
         Some(key) => Ok(Way::Token { key, token: &login.password }),
-        None => Err(refusals::no_key_in_name(&login.name)),
+        None => Err(refusals::no_key_in_name()),
     }
 }
 

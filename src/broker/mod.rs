@@ -12,6 +12,7 @@
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `limits` | who sends too much, or everything twice (pure) |
 //! | `board` | who is connected, who was refused and why: what people ask |
+//! | `desk` | where they ask it, and take back claims |
 //! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
 //! | `frame` | bytes ↔ packets, in both versions of MQTT; nobody else knows them apart |
 //! | `reason` | from the name of what went wrong to what the client is told (pure) |
@@ -37,6 +38,7 @@ mod access;
 mod addresses;
 mod arrival;
 pub mod board;
+mod desk;
 mod door;
 mod forwarded;
 mod frame;
@@ -62,9 +64,9 @@ mod throttle;
 mod tls;
 mod websocket;
 
+pub use desk::{ClaimsError, Desk, claims_in, release_in};
 #[doc(hidden)]
 pub use door::{Rehearsal, Taken};
-pub use outbox::QueueState;
 pub use register::ClockTrusted;
 pub use socket::BindError;
 pub use state::FILE as STATE_FILE;
@@ -83,6 +85,7 @@ use self::addresses::Addresses;
 use self::arrival::Site;
 use self::board::Board;
 use self::house::{House, Intake};
+use self::identity::Identity;
 use self::listener::{MAX_REFUSALS, Reception};
 use self::outbox::Outboxes;
 use self::presence::Presence;
@@ -116,7 +119,7 @@ pub struct Parts {
 /// A running broker. Dropping it ends everything at once.
 pub struct Broker {
     listening: Vec<Listening>,
-    board: Board,
+    desk: Desk,
     quiet: CancellationToken,
     closing: CancellationToken,
     kill: CancellationToken,
@@ -228,7 +231,7 @@ impl Broker {
         let listening = Vec::new();
         Self {
             listening,
-            board: Board::default(),
+            desk: Desk::default(),
             quiet,
             closing,
             kill,
@@ -273,10 +276,11 @@ impl Broker {
         };
         self.attendants.spawn(supervise(self.quiet.clone(), follow, panicked));
         let signals = (self.quiet.clone(), self.closing.clone());
-        let claims = Arc::clone(register.claims());
+        let (board, claims) = (Board::default(), Arc::clone(register.claims()));
+        self.desk = Desk::new(board.clone(), state.clone(), Arc::clone(&register));
         let house = House::new(clock, counters, router, (state, register), signals)
             .with_policy(config.policy.clone(), claims)
-            .with_board(self.board.clone());
+            .with_board(board);
         Ok(Reception {
             house: Arc::new(house),
             intake: Intake::new(inlet, &self.intakes),
@@ -310,19 +314,14 @@ impl Broker {
         self.memory.as_ref().map(|(keepsakes, _)| keepsakes.presence.clone()).unwrap_or_default()
     }
 
-    /// What waits for subscribers at QoS 1, one entry for each.
-    pub fn queues(&self) -> Vec<QueueState> {
-        self.memory.as_ref().map(|(keepsakes, _)| keepsakes.outboxes.states()).unwrap_or_default()
-    }
-
     /// What listens where, with the ports that the system gave, in the order of the configuration.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
     }
 
-    /// Who is connected, and what was refused.
-    pub fn board(&self) -> Board {
-        self.board.clone()
+    /// Where people ask who is connected, what was refused and what waits.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// Stops accepting and reading; returns when everything that was received is in the queue and
@@ -361,17 +360,27 @@ impl Broker {
 
 /// What the state file has of claims.
 fn remembered(state: &State) -> Remembered {
-    Remembered { claims: state.claims(), bindings: state.bindings() }
+    let sessions = state.keepsakes().outboxes.accounts();
+    Remembered { claims: state.claims(), bindings: state.bindings(), sessions }
 }
 
 /// Keeps what is new about claims in the state file.
 fn keeper(state: State) -> register::Keeper {
-    Box::new(move |news| {
+    Arc::new(move |news| {
         let kept = match news {
             News::Claimed(claim) => state.claim(claim),
             News::Bound(binding) => state.bind(binding),
             News::Forgotten(account) => {
                 state.forget(&account);
+                Ok(())
+            }
+            News::Released(key, holder) => {
+                state.release(key, &holder);
+                Ok(())
+            }
+            News::Dismissed(account) => {
+                state.keepsakes().outboxes.dismiss(&Identity::Account(account));
+                state.changed();
                 Ok(())
             }
         };

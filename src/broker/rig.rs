@@ -72,7 +72,7 @@ impl Rig {
             counters: Arc::clone(&counters),
             secret: [7; 32],
             remembered: register::Remembered::default(),
-            keeper: Box::new(|_| {}),
+            keeper: Arc::new(|_| {}),
         };
         let register = Arc::new(register::Register::new(Logins::default(), known));
         let outboxes = Outboxes::new(crate::config::Sessions::default());

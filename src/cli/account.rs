@@ -1,5 +1,6 @@
 //! `meshbox account`: who may log in to the hub's broker by name.
 
+mod claims;
 mod edit;
 mod file;
 mod password;
@@ -50,6 +51,19 @@ enum Command {
         #[command(flatten)]
         way: Way,
     },
+    /// Show the keys of observers that somebody has logged in for: nobody without a login speaks for
+    /// them any more
+    Claims {
+        /// One JSON list
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a key back, so that its observer can be spoken for without a login again
+    Release {
+        /// The public key of the observer: 64 hex digits, as `claims` shows them
+        #[arg(value_name = "KEY", value_parser = public_key)]
+        key: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +73,7 @@ struct Add {
     name: String,
     /// publisher: a gateway; reader: subscribes; limited: subscribes, without what tells where a
     /// receiver stands; admin: everything
-    #[arg(long, value_parser = role)]
+    #[arg(long, value_name = "publisher|reader|limited|admin", value_parser = role)]
     role: Role,
     /// The public key of the gateway that a publisher speaks for, and for no other
     #[arg(long, value_name = "HEX", value_parser = public_key)]
@@ -86,20 +100,31 @@ fn public_key(digits: &str) -> Result<String, &'static str> {
 ///
 /// # Errors
 /// One line that says what was wrong; nothing was changed then.
-pub fn run(args: &Args, working_dir: &Path, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
-    let (path, config) = AccountsFile::find(args.config.as_deref(), working_dir)?;
-    let place = Place { path: &path, config };
+pub fn run(
+    args: &Args,
+    env: &dyn Fn(&str) -> Option<String>,
+    working_dir: &Path,
+    out: &mut dyn Write,
+) -> anyhow::Result<ExitCode> {
+    let config = args.config.as_deref();
+    let hub = || claims::Hub::find(config, env, working_dir);
+    let place = || -> anyhow::Result<Place> {
+        let (path, config) = AccountsFile::find(config, working_dir)?;
+        Ok(Place { path, config })
+    };
     match &args.command {
-        Command::List { json } => list(&place, *json, out)?,
+        Command::List { json } => list(&place()?, *json, out)?,
         Command::Add(add) => {
             if let Some(wrong) = add.conflict() {
                 writeln!(std::io::stderr(), "meshbox: {wrong}")?;
                 return Ok(ExitCode::from(2));
             }
-            place.add(add, out)?;
+            place()?.add(add, out)?;
         }
-        Command::Remove { name } => place.remove(name, out)?,
-        Command::Passwd { name, way } => place.passwd(name, way, out)?,
+        Command::Remove { name } => place()?.remove(name, out)?,
+        Command::Passwd { name, way } => place()?.passwd(name, way, out)?,
+        Command::Claims { json } => hub()?.list(*json, out)?,
+        Command::Release { key } => hub()?.release(key, out)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -122,16 +147,16 @@ impl Add {
 }
 
 /// Where the accounts are.
-struct Place<'a> {
-    path: &'a Path,
+struct Place {
+    path: PathBuf,
     config: Option<PathBuf>,
 }
 
-impl Place<'_> {
+impl Place {
     fn add(&self, add: &Add, out: &mut dyn Write) -> anyhow::Result<()> {
         // Whoever is asked for a password should not be told afterwards that it was for nothing.
-        let text = file::text(self.path)?;
-        if Accounts::parse(self.path, &text)?.find(&add.name).is_some() {
+        let text = file::text(&self.path)?;
+        if Accounts::parse(&self.path, &text)?.find(&add.name).is_some() {
             let (file, name) = (self.path.display(), &add.name);
             anyhow::bail!("{file} has an account {name} already; passwd gives it a new password");
         }
@@ -181,8 +206,8 @@ impl Place<'_> {
     }
 
     fn must_have(&self, name: &str) -> anyhow::Result<()> {
-        let text = file::text(self.path)?;
-        match Accounts::parse(self.path, &text) {
+        let text = file::text(&self.path)?;
+        match Accounts::parse(&self.path, &text) {
             Ok(accounts) if accounts.find(name).is_none() => anyhow::bail!(
                 "{} has no account {name}; `meshbox account list` shows them",
                 self.path.display()
@@ -193,8 +218,8 @@ impl Place<'_> {
     }
 
     fn change(&self, name: &str, change: &Change<'_>) -> anyhow::Result<Accounts> {
-        let held = Held::take(self.path, self.config.clone())?;
-        let (text, accounts) = edit::edited(self.path, &file::text(self.path)?, name, change)?;
+        let held = Held::take(&self.path, self.config.clone())?;
+        let (text, accounts) = edit::edited(&self.path, &file::text(&self.path)?, name, change)?;
         held.write(&text)?;
         Ok(accounts)
     }
@@ -209,8 +234,8 @@ fn show(name: &str, generated: Option<&str>, out: &mut dyn Write) -> anyhow::Res
     Ok(())
 }
 
-fn list(place: &Place<'_>, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
-    let accounts = Accounts::parse(place.path, &file::text(place.path)?)?;
+fn list(place: &Place, as_json: bool, out: &mut dyn Write) -> anyhow::Result<()> {
+    let accounts = Accounts::parse(&place.path, &file::text(&place.path)?)?;
     if as_json {
         let account = |it: &Account| {
             json!({

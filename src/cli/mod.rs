@@ -52,7 +52,7 @@ enum Command {
     Replay(replay::Args),
     /// Play a small mesh toward a broker: to see a hub at work, or to load it
     Simulate(simulate::Args),
-    /// Who may log in to the hub's broker by name: add, remove, list, change a password
+    /// Who may log in to the hub's broker by name, and whose the observers' keys are
     Account(account::Args),
     /// Login tokens of gateways: look into one, or make one
     Token(token::Args),
@@ -115,7 +115,7 @@ fn run_command(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Replay(args) => replay::run(&args, out),
         Command::Simulate(args) => simulate::run(&args, out),
-        Command::Account(args) => account::run(&args, &working_dir()?, out),
+        Command::Account(args) => account::run(&args, &env::of_this_process, &working_dir()?, out),
         Command::Token(args) => {
             let (env, dir) = (&env::of_this_process, working_dir()?);
             token::run(&args, env, &dir, &crate::clock::Clock::system(), out)

@@ -1,12 +1,16 @@
 //! `meshbox status`: how the running hub is.
 
 mod clients;
+mod layout;
+mod observers;
+mod refusals;
 
 use super::db_path;
 use crate::broker::board::Clients;
 use crate::control::{ask_clients, ask_status};
 use crate::counters::{MigrationState, Snapshot, SourceState, UplinkState};
 
+use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,13 +27,14 @@ pub struct Args {
     /// One JSON object: the health snapshot, or what else is asked for
     #[arg(long)]
     json: bool,
-    /// Every client that is connected to our broker
+    /// Every client that is connected to our broker, what waits for it, and the sessions that are kept
+    /// for those that are away
     #[arg(long, conflicts_with_all = ["refusals", "observers"])]
     connections: bool,
     /// What was refused lately, why, and what helps
     #[arg(long, conflicts_with = "observers")]
     refusals: bool,
-    /// Every observer that a client spoke for since the hub started
+    /// Every observer that a client spoke for since the hub started: when, by whom, from where
     #[arg(long)]
     observers: bool,
 }
@@ -57,14 +62,17 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
 fn about_clients(args: &Args, all: &Clients, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     let json = match args {
         Args { json: false, .. } => None,
-        Args { connections: true, .. } => Some(serde_json::to_string(&all.connections)?),
+        Args { connections: true, .. } => {
+            let both = json!({"connections": all.connections, "away": all.away});
+            Some(both.to_string())
+        }
         Args { refusals: true, .. } => Some(serde_json::to_string(&all.refusals)?),
         Args { .. } => Some(serde_json::to_string(&all.observers)?),
     };
     let text = match args {
         Args { connections: true, .. } => clients::connections(all),
-        Args { refusals: true, .. } => clients::refusals(all),
-        Args { .. } => clients::observers(all),
+        Args { refusals: true, .. } => refusals::all(all),
+        Args { .. } => observers::all(all),
     };
     match json {
         Some(json) => writeln!(out, "{json}")?,

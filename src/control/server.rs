@@ -1,15 +1,17 @@
 //! The hub's side of the control socket.
 
-use super::{Ask, Refusal, socket_path};
-use crate::broker::board::Clients;
+use super::{Ask, NOT_A_QUESTION, Refusal, socket_path};
+use crate::broker::board::{ClaimRow, Clients, Released};
 use crate::clock::Clock;
 use crate::counters::{Counters, Snapshot};
 use crate::supervise::{say, supervise};
 
+use serde::Serialize;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -24,6 +26,24 @@ pub type Health = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 /// Tells who the clients of the broker are at this moment.
 pub type Guests = Arc<dyn Fn() -> Clients + Send + Sync>;
 
+/// Tells which keys are claimed, or why it cannot.
+pub type ListClaims = dyn Fn() -> Result<Vec<ClaimRow>, String> + Send + Sync;
+
+/// Takes a key back, or says why it cannot; done when it is kept.
+pub type ReleaseKey = dyn Fn(String) -> Releasing + Send + Sync;
+
+/// What becomes of [`ReleaseKey`].
+pub type Releasing = Pin<Box<dyn Future<Output = Result<Released, String>> + Send>>;
+
+/// What is told of claims, and done about them.
+#[derive(Clone)]
+pub struct Claims {
+    /// Tells all of them.
+    pub list: Arc<ListClaims>,
+    /// Takes a key back.
+    pub release: Arc<ReleaseKey>,
+}
+
 /// What a server is made of.
 #[derive(Clone)]
 pub struct Parts {
@@ -31,6 +51,8 @@ pub struct Parts {
     pub health: Health,
     /// Makes the answer to [`Ask::Clients`].
     pub clients: Guests,
+    /// Makes the answers to [`Ask::Claims`] and [`Ask::Release`].
+    pub claims: Claims,
     /// Where trouble is counted.
     pub counters: Arc<Counters>,
     /// The time, for the log.
@@ -162,7 +184,8 @@ async fn serve(stream: UnixStream, parts: &Parts) -> io::Result<()> {
         if read == 0 {
             return Ok(());
         }
-        let mut answer = answer(&line, parts);
+        let mut answer =
+            tokio::time::timeout(PATIENCE, answer(&line, parts)).await.map_err(io::Error::other)?;
         answer.push('\n');
         tokio::time::timeout(PATIENCE, write.write_all(answer.as_bytes()))
             .await
@@ -173,27 +196,45 @@ async fn serve(stream: UnixStream, parts: &Parts) -> io::Result<()> {
     }
 }
 
-fn answer(line: &str, parts: &Parts) -> String {
+async fn answer(line: &str, parts: &Parts) -> String {
     let answer = match serde_json::from_str::<Ask>(line) {
         Ok(Ask::Status) => serde_json::to_string(&(parts.health)()),
         Ok(Ask::Clients) => serde_json::to_string(&(parts.clients)()),
-        Err(error) => serde_json::to_string(&Refusal { error: format!("not a question: {error}") }),
+        Ok(Ask::Claims) => in_json((parts.claims.list)()),
+        Ok(Ask::Release { key }) => in_json((parts.claims.release)(key).await),
+        Err(error) => in_json::<()>(Err(format!("{NOT_A_QUESTION}: {error}"))),
     };
     answer.unwrap_or_else(|error| format!("{{\"error\":\"cannot answer: {error}\"}}"))
 }
 
+fn in_json<T: Serialize>(answer: Result<T, String>) -> serde_json::Result<String> {
+    match answer {
+        Ok(answer) => serde_json::to_string(&answer),
+        Err(error) => serde_json::to_string(&Refusal { error }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{ask_clients, ask_status};
+    use super::super::{ask_claims, ask_clients, ask_release, ask_status};
     use super::*;
     use std::io::Read;
     use std::time::Instant;
+
+    fn claims() -> Claims {
+        let no = || "the hub runs without its broker".to_owned();
+        Claims {
+            list: Arc::new(move || Err(no())),
+            release: Arc::new(|_| Box::pin(async { Ok(Released::default()) })),
+        }
+    }
 
     fn server(dir: &Path) -> (Server, PathBuf) {
         let db = dir.join("meshcore.db");
         let parts = Parts {
             health: Arc::new(|| Snapshot { version: "of the test".into(), ..Snapshot::default() }),
             clients: Arc::new(|| Clients { now_ms: 7, ..Clients::default() }),
+            claims: claims(),
             counters: Arc::new(Counters::default()),
             clock: Clock::by_hand(5),
         };
@@ -214,6 +255,11 @@ mod tests {
         let asked = db.clone();
         let answer = tokio::task::spawn_blocking(move || ask_clients(&asked)).await.unwrap();
         assert_eq!(answer.unwrap().now_ms, 7);
+        let asked = db.clone();
+        let answers = move || (ask_claims(&asked), ask_release(&asked, "AB"));
+        let (refused, released) = tokio::task::spawn_blocking(answers).await.unwrap();
+        assert_eq!(refused.unwrap_err().to_string(), "the hub runs without its broker");
+        assert_eq!(released.unwrap(), Released::default());
         let closed = tokio::task::spawn_blocking(move || {
             silent[0].set_read_timeout(Some(PATIENCE / 2)).unwrap();
             silent[0].read(&mut [0; 1]).unwrap()
@@ -234,7 +280,8 @@ mod tests {
         };
         let (health, counters) = (Arc::new(health), Arc::new(Counters::default()));
         let (clients, clock): (Guests, _) = (Arc::new(Clients::default), Clock::by_hand(5));
-        let server = Server::start(&db, Parts { health, clients, counters, clock });
+        let server =
+            Server::start(&db, Parts { health, clients, claims: claims(), counters, clock });
         let (first, second) =
             tokio::task::spawn_blocking(move || (ask_status(&db), ask_status(&db))).await.unwrap();
         assert!(first.is_err() && second.is_ok());

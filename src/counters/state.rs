@@ -54,6 +54,30 @@ pub struct UplinkState {
     pub last_error: String,
 }
 
+/// What waits for a subscriber of our broker at QoS 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueState {
+    /// Whose: the account, the key, or the address.
+    pub identity: String,
+    /// What the client calls itself.
+    pub client_id: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Whether the session is kept while it is not.
+    pub kept: bool,
+    /// When its client left, in milliseconds since the Unix epoch; `None` while it is connected.
+    pub away_since_ms: Option<i64>,
+    /// Until when it is kept then; `None` while it is connected.
+    pub kept_until_ms: Option<i64>,
+    /// Copies that wait or are not acknowledged.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Copies that it has lost since the hub started: too many or too old.
+    pub lost: u64,
+}
+
 /// Whether our own clock can be believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,6 +92,13 @@ pub struct ClockState {
 /// A clock that is doubted for longer needs a person. Most are believed after ten minutes; one that
 /// was saved before a power cut is an hour behind.
 const MAY_BE_DOUBTED_SECS: u64 = 2 * 3_600;
+
+impl QueueState {
+    /// Whether there is anything to tell of it.
+    pub fn is_news(&self) -> bool {
+        !self.connected || self.messages > 0 || self.lost > 0
+    }
+}
 
 impl Pinned {
     /// Whether it is larger than it may be.

@@ -17,7 +17,7 @@ async fn by(policy: Policy) -> (House, rig::Stored) {
 }
 
 fn clients(house: &House) -> Clients {
-    house.broker.board().clients(0)
+    house.broker.desk().clients(0)
 }
 
 /// Publishes at QoS 1 and waits for the answer.

@@ -10,7 +10,7 @@ use meshbox::config::{
 };
 use meshbox::counters::Counters;
 use meshbox::crypto::token::{Claims, SigningKey, mint, username};
-use meshbox::message::queue::queue;
+use meshbox::message::queue::{Bounds, queue};
 use meshbox::message::{OriginKind, Outcome};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, PubAck};
@@ -22,7 +22,7 @@ use crate::support::{PATIENCE, eventually_async, program};
 use ConnectReturnCode::{BadUserNamePassword, NotAuthorized, ServiceUnavailable, Success};
 
 /// Seconds since 1970 at which the hub's clock stands.
-const NOW: i64 = 1_760_000_060;
+pub(super) const NOW: i64 = 1_760_000_060;
 
 fn hash(password: &[u8]) -> String {
     PasswordHash::make(password, b"0123456789abcdef").unwrap().as_str().to_owned()
@@ -44,10 +44,19 @@ pub(super) async fn open(accounts: &str, access: Access, trusted: bool) -> Place
 }
 
 async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key: bool) -> Place {
+    open_within(ROOMY, accounts, access, (trusted, bind_first_key)).await
+}
+
+async fn open_within(
+    bounds: Bounds,
+    accounts: &str,
+    access: Access,
+    (trusted, bind_first_key): (bool, bool),
+) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("accounts.toml");
     std::fs::write(&file, accounts).unwrap();
-    let (inlet, outlet) = queue(ROOMY);
+    let (inlet, outlet) = queue(bounds);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
     let parts = Parts {
         state_file: None,
@@ -71,7 +80,7 @@ async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key
 }
 
 impl Place {
-    async fn answer(&self, name: &str, password: &str) -> (Raw, ConnectReturnCode) {
+    pub(super) async fn answer(&self, name: &str, password: &str) -> (Raw, ConnectReturnCode) {
         let mut raw = Raw::dial(self.house.address()).await;
         let mut connect = connect("gateway");
         connect.set_login(name, password);
@@ -82,23 +91,54 @@ impl Place {
         (raw, code)
     }
 
-    async fn code(&self, name: &str, password: &str) -> ConnectReturnCode {
+    pub(super) async fn code(&self, name: &str, password: &str) -> ConnectReturnCode {
         self.answer(name, password).await.1
     }
 
     fn reason(&self, name: &str) -> u64 {
         self.house.reason(name)
     }
+
+    /// Writes the accounts and waits until the broker has taken them.
+    pub(super) async fn accounts(&self, text: &str) {
+        let reloads = || self.house.counters.broker_accounts_reloads.get();
+        let before = reloads();
+        self.write(text);
+        eventually_async("it is read", || (reloads() > before).then_some(())).await;
+    }
+
+    /// In place of the old file, as an editor does it: never half of it is there.
+    pub(super) fn write(&self, text: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &self.file).unwrap();
+    }
+
+    pub(super) fn remove(&self) {
+        std::fs::remove_file(&self.file).unwrap();
+    }
+
+    /// The client `ha` of an account, whose session is kept, and whether it was there.
+    pub(super) async fn keeps(&self, name: &str, password: &str) -> (Raw, bool) {
+        let mut raw = Raw::dial(self.house.address()).await;
+        let mut connect = connect("ha");
+        connect.set_login(name, password);
+        connect.clean_session = false;
+        raw.send(&Packet::Connect(connect)).await;
+        let Packet::ConnAck(ack) = raw.packet().await else { panic!("no CONNACK") };
+        assert_eq!(ack.code, Success);
+        (raw, ack.session_present)
+    }
 }
 
-fn key(first: u8) -> SigningKey {
+pub(super) fn key(first: u8) -> SigningKey {
     let mut private = [first; 64];
     private[0] &= 0xF8;
     private[31] = (private[31] & 0x3F) | 0x40;
     SigningKey::from_expanded(&private)
 }
 
-fn claims() -> Claims {
+pub(super) fn claims() -> Claims {
     Claims {
         issued_at_s: NOW - 60,
         expires_at_s: Some(NOW + 3_540),
@@ -107,7 +147,7 @@ fn claims() -> Claims {
     }
 }
 
-fn topic(key: &SigningKey) -> String {
+pub(super) fn topic(key: &SigningKey) -> String {
     format!("meshcore/SJC/{}/packets", hex::encode_upper(key.public_key()))
 }
 
@@ -383,4 +423,24 @@ async fn mosquitto_logs_in_with_name_and_password() {
     let refused = run("hunter3").await;
     let words = String::from_utf8_lossy(&refused.stderr).to_lowercase();
     assert!(!refused.status.success() && words.contains("bad user name or password"), "{words}");
+}
+
+#[tokio::test]
+async fn an_account_with_one_connection_comes_back_although_its_old_one_still_hands_on() {
+    let accounts = account("roof", "hunter2", "role = 'publisher'\nmaxConnections = 1");
+    let one = Bounds { messages: 1, ..ROOMY };
+    let mut place = open_within(one, &accounts, Access::Lan, (true, false)).await;
+    let (mut first, code) = place.answer("roof", "hunter2").await;
+    assert_eq!(code, Success);
+    for word in ["first", "second", "third"] {
+        first.publish(rig::TOPIC, word.as_bytes(), QoS::AtMostOnce, 0).await;
+    }
+    eventually_async("the queue is full", || {
+        (place.house.counters.broker_held.get() == 1).then_some(())
+    })
+    .await;
+    let (_second, code) = place.answer("roof", "hunter2").await;
+    assert_eq!(code, Success, "its own old connection does not count against it");
+    assert_eq!(rig::arrival(&mut place.outlet).await.payload, "first");
+    assert_eq!(rig::arrival(&mut place.outlet).await.payload, "second");
 }

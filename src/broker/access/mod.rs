@@ -52,10 +52,21 @@ pub(super) struct Binding {
     pub(super) key: ObserverKey,
 }
 
+/// Whose a key is, to somebody who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Nobody has claimed it.
+    Nobodys,
+    /// Whoever asks has claimed it, perhaps beside others.
+    Own,
+    /// Others have, and whoever asks has not.
+    Others,
+}
+
 /// What is known of accounts and the keys that are theirs.
 pub(super) trait Claims: fmt::Debug + Send + Sync {
-    /// Who has claimed a key; `None`: nobody.
-    fn holder(&self, key: &ObserverKey) -> Option<Identity>;
+    /// Whose a key is, to `asks`.
+    fn whose(&self, key: &ObserverKey, asks: &Identity) -> Whose;
 
     /// Binds an account to a key, and keeps that. Again for the same key: nothing to do.
     ///
@@ -69,8 +80,8 @@ pub(super) trait Claims: fmt::Debug + Send + Sync {
 pub(super) struct Unclaimed;
 
 impl Claims for Unclaimed {
-    fn holder(&self, _key: &ObserverKey) -> Option<Identity> {
-        None
+    fn whose(&self, _key: &ObserverKey, _asks: &Identity) -> Whose {
+        Whose::Nobodys
     }
 
     fn bind(&self, _binding: &Binding) -> Result<(), &'static str> {
@@ -102,7 +113,8 @@ impl Gate {
             std::borrow::Cow::Owned(normal) => Some(normal),
         };
         let topic = normal.unwrap_or(topic);
-        match publish::may_publish(who, &topic, &self.rules, &|key| self.claims.holder(key)) {
+        let whose = |key: &ObserverKey| self.claims.whose(key, &who.identity);
+        match publish::may_publish(who, &topic, &self.rules, &whose) {
             Ok(permit) => Ok((topic, permit)),
             Err(reason) => Err(Denied { reason, topic }),
         }
@@ -118,7 +130,8 @@ impl Gate {
 
     /// How much of a message on `topic` a client may see.
     pub(super) fn view(&self, who: &Who, topic: &str) -> View {
-        subscribe::may_receive(who, topic, &self.rules, &|key| self.claims.holder(key))
+        let whose = |key: &ObserverKey| self.claims.whose(key, &who.identity);
+        subscribe::may_receive(who, topic, &self.rules, &whose)
     }
 }
 

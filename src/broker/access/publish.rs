@@ -4,8 +4,8 @@ use super::Rules;
 use super::topic::{
     Speech, is_foreign_gateway, is_internal, is_meshcore, is_serial_commands, keys,
 };
-use crate::broker::access::Nearness;
-use crate::broker::identity::{Identity, ObserverKey, Who};
+use crate::broker::access::{Nearness, Whose};
+use crate::broker::identity::{ObserverKey, Who};
 use crate::config::Role;
 
 /// Where an allowed message goes, beside to subscribers.
@@ -26,8 +26,8 @@ pub(in crate::broker) struct Permit {
     pub(in crate::broker) binds: Option<ObserverKey>,
 }
 
-/// Says who has claimed a key.
-pub(super) type Claimed<'a> = &'a dyn Fn(&ObserverKey) -> Option<Identity>;
+/// Says whose a key is to the client that is judged.
+pub(super) type Claimed<'a> = &'a dyn Fn(&ObserverKey) -> Whose;
 
 /// Whether a client may publish to a topic, which is normalised.
 ///
@@ -83,7 +83,7 @@ fn in_meshcore(
         }
         return if speech.is_known() { Ok(None) } else { Err("publish_to_unknown_subtopic") };
     }
-    unclaimed(who, topic, claimed)?;
+    unclaimed(topic, claimed)?;
     let learns = rules.bind_first_key && who.role == Some(Role::Publisher);
     let speech = Speech::of(topic).filter(|speech| learns && speech.is_known());
     Ok(speech.map(|speech| speech.key))
@@ -111,14 +111,14 @@ fn elsewhere(
         _ if is_foreign_gateway(topic) => match who.key {
             Some(own) if keys(topic).any(|key| key != own) => Err("publish_for_another_key"),
             Some(_) => Ok(()),
-            None => unclaimed(who, topic, claimed),
+            None => unclaimed(topic, claimed),
         },
         _ => Ok(()),
     }
 }
 
 /// Nobody else has claimed a key in the topic.
-fn unclaimed(who: &Who, topic: &str, claimed: Claimed<'_>) -> Result<(), &'static str> {
-    let others = |key| claimed(&key).is_some_and(|holder| holder != who.identity);
+fn unclaimed(topic: &str, claimed: Claimed<'_>) -> Result<(), &'static str> {
+    let others = |key| claimed(&key) == Whose::Others;
     if keys(topic).any(others) { Err("publish_for_a_claimed_key") } else { Ok(()) }
 }

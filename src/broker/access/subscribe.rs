@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::valid_filter;
 use super::Rules;
 use super::publish::Claimed;
 use super::topic::{Speech, is_internal, is_meshcore, is_serial, keys, routable};
-use crate::broker::access::Nearness;
+use crate::broker::access::{Nearness, Whose};
 use crate::broker::identity::{ObserverKey, Who};
 use crate::config::Role;
 
@@ -93,7 +93,7 @@ pub(super) fn may_receive(who: &Who, topic: &str, rules: &Rules, claimed: Claime
         Some(Role::Admin) => true,
         // Whoever is on this machine may be a gateway that takes commands without a login.
         None if who.from == Nearness::Loopback => {
-            let theirs = private && keys(topic).any(|key| claimed(&key).is_some());
+            let theirs = private && keys(topic).any(|key| claimed(&key) != Whose::Nobodys);
             let internal = private && is_internal(topic);
             !internal && !theirs
         }

@@ -1,5 +1,7 @@
 //! The rules as tables: who, where, and what comes of it.
 
+mod readme;
+
 use std::sync::Arc;
 
 use super::*;
@@ -40,8 +42,12 @@ fn token(own: &str) -> Who {
 struct OneClaim;
 
 impl Claims for OneClaim {
-    fn holder(&self, asked: &ObserverKey) -> Option<Identity> {
-        (*asked == key(CLAIMED)).then(|| Identity::Account("hill".into()))
+    fn whose(&self, asked: &ObserverKey, asks: &Identity) -> Whose {
+        match (*asked == key(CLAIMED), *asks == Identity::Account("hill".into())) {
+            (false, _) => Whose::Nobodys,
+            (true, true) => Whose::Own,
+            (true, false) => Whose::Others,
+        }
     }
 
     fn bind(&self, _: &Binding) -> Result<(), &'static str> {

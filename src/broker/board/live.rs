@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use super::refusals::Refused;
 use super::rows::{ConnectionRow, Sort};
-use super::{Board, Said, Whom, lock, shown};
+use super::{Board, Queues, Said, Whom, lock, shown};
 use crate::broker::identity::Who;
 use crate::broker::limits::Subject;
+use crate::broker::register::Shown;
 use crate::config::Role;
 
 /// What is known of a connection when it is let in.
@@ -28,8 +29,8 @@ pub(in crate::broker) struct Entry {
     pub(in crate::broker) keep_alive: u16,
     /// Our clock, in milliseconds since the Unix epoch.
     pub(in crate::broker) since_ms: i64,
-    /// When its token ends, by the same clock.
-    pub(in crate::broker) token_ends_ms: Option<i64>,
+    /// What its token says; nothing without one.
+    pub(in crate::broker) token: Shown,
 }
 
 /// Something odd about a connection.
@@ -62,6 +63,8 @@ pub(super) struct Live {
     messages_in: AtomicU64,
     messages_out: AtomicU64,
     queued: AtomicU64,
+    /// The number of its queue at QoS 1; 0: it has none.
+    queue: AtomicU64,
     unacknowledged: AtomicU64,
     /// 0: none yet.
     last_ms: AtomicI64,
@@ -109,7 +112,8 @@ impl Seat {
         let subject =
             who.key.map_or_else(|| Subject::Client(who.identity.clone()), Subject::Observer);
         let subject = Some(subject);
-        Refused { at_ms, sort, reason, whom: self.whom(), name: None, about, subject }
+        let (whom, name, help) = (self.whom(), None, None);
+        Refused { at_ms, sort, reason, whom, name, about, help, subject }
     }
 
     /// Who it is.
@@ -143,9 +147,16 @@ impl Seat {
         self.live.messages_out.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What waits: copies for it, and its own publishes for their acknowledgement.
-    pub(in crate::broker) fn waits(&self, queued: usize, unacknowledged: usize) {
+    /// What waits: copies for it, beside those in its queue of this number, and its own publishes for
+    /// their acknowledgement.
+    pub(in crate::broker) fn waits(
+        &self,
+        queued: usize,
+        queue: Option<u64>,
+        unacknowledged: usize,
+    ) {
         self.live.queued.store(queued as u64, Ordering::Relaxed);
+        self.live.queue.store(queue.unwrap_or_default(), Ordering::Relaxed);
         self.live.unacknowledged.store(unacknowledged as u64, Ordering::Relaxed);
     }
 
@@ -188,6 +199,7 @@ impl Live {
             messages_in: AtomicU64::new(0),
             messages_out: AtomicU64::new(0),
             queued: AtomicU64::new(0),
+            queue: AtomicU64::new(0),
             unacknowledged: AtomicU64::new(0),
             last_ms: AtomicI64::new(0),
             flags: AtomicU64::new(0),
@@ -223,10 +235,12 @@ impl Live {
         }
     }
 
-    pub(super) fn row(&self) -> ConnectionRow {
+    /// What waits at QoS 1 is in `queues`, by number.
+    pub(super) fn row(&self, queues: &Queues) -> ConnectionRow {
         let Entry { who, from, client_id, listener, .. } = &self.entry;
         let flags = self.flags.load(Ordering::Relaxed);
         let last_ms = self.last_ms.load(Ordering::Relaxed);
+        let queue = queues.get(&self.queue.load(Ordering::Relaxed));
         let lists = lock(&self.lists);
         ConnectionRow {
             since_ms: self.entry.since_ms,
@@ -240,7 +254,10 @@ impl Live {
             keep_alive_sec: self.entry.keep_alive,
             subscriptions: lists.subscriptions.clone(),
             subscription_count: lists.count as u64,
-            queued: self.queued.load(Ordering::Relaxed),
+            queued: self.queued.load(Ordering::Relaxed) + queue.map_or(0, |queue| queue.messages),
+            queued_bytes: queue.map_or(0, |queue| queue.bytes),
+            lost: queue.map_or(0, |queue| queue.lost),
+            token_ends_ms: self.entry.token.ends_ms,
             unacknowledged: self.unacknowledged.load(Ordering::Relaxed),
             messages_in: self.messages_in.load(Ordering::Relaxed),
             messages_out: self.messages_out.load(Ordering::Relaxed),

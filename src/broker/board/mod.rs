@@ -11,7 +11,9 @@ mod tests;
 
 pub(super) use live::{Entry, Flag, Seat};
 pub(super) use refusals::Refused;
-pub use rows::{Clients, ConnectionRow, ObserverRow, RefusalRow, Sort};
+pub use rows::{
+    ClaimKind, ClaimRow, Clients, ConnectionRow, ObserverRow, RefusalRow, Released, Sort,
+};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,6 +24,7 @@ use self::observers::{Observers, Spoken};
 use self::refusals::Refusals;
 use super::identity::Identity;
 use super::limits::{Excess, Subject};
+use crate::counters::QueueState;
 
 /// The board of one broker; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -35,12 +38,15 @@ struct Shared {
 }
 
 impl Board {
-    /// Everything at this moment. The newest connections, refusals and observers come first.
-    pub fn clients(&self, now_ms: i64) -> Clients {
+    /// Everything at this moment; `queues` are those of copies at QoS 1. The newest connections,
+    /// refusals and observers come first.
+    pub(super) fn clients(&self, now_ms: i64, queues: &Queues) -> Clients {
+        let away = queues.values().filter(|queue| !queue.connected).cloned().collect();
         let live: Vec<Arc<Live>> = lock(&self.0.live).values().rev().cloned().collect();
         Clients {
             now_ms,
-            connections: live.iter().map(|live| live.row()).collect(),
+            connections: live.iter().map(|live| live.row(queues)).collect(),
+            away,
             refusals: lock(&self.0.refusals).rows(),
             observers: lock(&self.0.observers).rows(),
         }
@@ -63,7 +69,7 @@ impl Board {
     /// Notes a refusal.
     pub(super) fn refuse(&self, refused: &Refused<'_>) {
         if let Some(subject) = &refused.subject {
-            lock(&self.0.observers).refused(subject, refused.reason, refused.at_ms);
+            lock(&self.0.observers).refused(subject, refused);
         }
         lock(&self.0.refusals).add(refused);
     }
@@ -89,6 +95,9 @@ impl Board {
         lock(&self.0.live).remove(&number);
     }
 }
+
+/// Queues of copies at QoS 1 by their numbers.
+pub(super) type Queues = BTreeMap<u64, QueueState>;
 
 /// What a connection said.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::live::Entry;
+use super::refusals::Refused;
 use super::rows::ObserverRow;
 use crate::broker::limits::{Excess, Subject};
 
@@ -31,6 +32,9 @@ struct Known {
 /// Subjects: ten times the largest region known, in 1 MB.
 const MAX: usize = 2_000;
 
+/// So many characters of the name of a program are kept.
+const SHOWN_OF_CLIENT: usize = 64;
+
 /// So many characters of a region are kept.
 const SHOWN_OF_REGION: usize = 16;
 
@@ -49,6 +53,7 @@ impl Observers {
             let row = &mut known.row;
             (row.identity, row.from, row.client_id) = (who.identity, who.from, who.client_id);
             (row.token_ends_ms, known.number) = (who.token_ends_ms, spoken.number);
+            row.client = who.client;
         }
         let row = &mut known.row;
         row.last_ms = spoken.at_ms;
@@ -62,10 +67,11 @@ impl Observers {
     }
 
     /// Notes a refusal of one that was heard before. Others would let strangers fill the list.
-    pub(super) fn refused(&mut self, subject: &Subject, reason: &str, at_ms: i64) {
+    pub(super) fn refused(&mut self, subject: &Subject, refused: &Refused<'_>) {
         if let Some(known) = self.0.get_mut(subject) {
-            known.row.last_refusal = Some(reason.to_owned());
-            known.row.last_refusal_ms = Some(at_ms);
+            known.row.last_refusal = Some(refused.reason.to_owned());
+            known.row.last_refusal_ms = Some(refused.at_ms);
+            known.row.help = refused.helping();
         }
     }
 
@@ -98,7 +104,8 @@ fn introduced(subject: &Subject, entry: &Entry) -> ObserverRow {
         identity: entry.who.identity.to_string(),
         from: entry.from.to_string(),
         client_id: entry.client_id.clone(),
-        token_ends_ms: entry.token_ends_ms,
+        token_ends_ms: entry.token.ends_ms,
+        client: entry.token.client.as_deref().map(|client| super::shown(client, SHOWN_OF_CLIENT)),
         ..ObserverRow::default()
     }
 }

@@ -24,8 +24,33 @@ pub(in crate::broker) struct Refused<'a> {
     pub(in crate::broker) name: Option<&'a str>,
     /// The topic or filter, if there is one.
     pub(in crate::broker) about: &'a str,
+    /// What is wrong with just this one and what to do; what helps against its like, if there is none.
+    pub(in crate::broker) help: Option<&'a str>,
     /// Whose last refusal this is.
     pub(in crate::broker) subject: Option<Subject>,
+}
+
+impl Refused<'_> {
+    /// What can be done about it.
+    pub(super) fn helping(&self) -> String {
+        self.help.map_or_else(|| help(self.reason).to_owned(), |help| shown(help, SHOWN_OF_HELP))
+    }
+
+    /// Who it was beside the address, about what, and what was wrong: for the log. All that comes from
+    /// outside is in quotes, and no longer than it is on the board.
+    pub(in crate::broker) fn in_words(&self) -> String {
+        let row = row(self);
+        let name = row.identity.filter(|name| *name != row.from);
+        let mut words = name.map_or_else(String::new, |name| format!(" as {name:?}"));
+        words.push_str(&format!(", client id {:?}", row.client_id));
+        if !row.about.is_empty() {
+            words.push_str(&format!(", {:?}", row.about));
+        }
+        if !row.help.is_empty() {
+            words.push_str(&format!(": {}", row.help));
+        }
+        words
+    }
 }
 
 /// The newest last.
@@ -45,6 +70,9 @@ const MAX: usize = 200;
 
 /// So many characters of what came from outside are kept.
 const SHOWN: usize = 128;
+
+/// The same of what was made of it to help: it may have two keys, or a list of audiences.
+const SHOWN_OF_HELP: usize = 512;
 
 impl Refusals {
     /// Notes one: with the entry of the same address and reason, if there is one.
@@ -93,7 +121,7 @@ fn row(refused: &Refused<'_>) -> RefusalRow {
         listener: listener.to_owned(),
         reason: refused.reason.to_owned(),
         about: shown(&without_token(refused.about), SHOWN),
-        help: help(refused.reason).to_owned(),
+        help: refused.helping(),
     }
 }
 

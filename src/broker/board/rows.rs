@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counters::QueueState;
+
 /// Everything about clients at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -10,6 +12,9 @@ pub struct Clients {
     pub now_ms: i64,
     /// Who is connected.
     pub connections: Vec<ConnectionRow>,
+    /// Sessions that are kept while their client is away.
+    #[serde(default)]
+    pub away: Vec<QueueState>,
     /// What was refused lately.
     pub refusals: Vec<RefusalRow>,
     /// Who was spoken for since the start.
@@ -42,8 +47,17 @@ pub struct ConnectionRow {
     pub subscriptions: Vec<String>,
     /// How many filters it has.
     pub subscription_count: u64,
-    /// Copies that wait for it to read.
+    /// Copies that wait for it to read or to acknowledge them.
     pub queued: u64,
+    /// Bytes of those at QoS 1.
+    #[serde(default)]
+    pub queued_bytes: u64,
+    /// Copies at QoS 1 that its session has lost because it did not read.
+    #[serde(default)]
+    pub lost: u64,
+    /// When the token it logged in with ends.
+    #[serde(default)]
+    pub token_ends_ms: Option<i64>,
     /// Publishes of its that wait for their acknowledgement.
     pub unacknowledged: u64,
     /// Publishes received.
@@ -101,6 +115,42 @@ pub struct RefusalRow {
     pub help: String,
 }
 
+/// Why a key is somebody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClaimKind {
+    /// The holder of its private key has logged in by token.
+    Token,
+    /// An account has logged in whose key it is.
+    Account,
+    /// An account has learnt it at its first use (`broker.bindFirstKey`).
+    Learnt,
+}
+
+/// A key that somebody has logged in for, and who: nobody without a login speaks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimRow {
+    /// The key, 64 upper-case hex digits.
+    pub key: String,
+    /// Why it is whose it is.
+    pub by: ClaimKind,
+    /// The account's name; for a token the key.
+    pub holder: String,
+    /// When that was first, in milliseconds since the Unix epoch.
+    pub since_ms: i64,
+}
+
+/// What became of taking a key back. Without any row nobody had claimed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// The claims that are gone.
+    pub released: Vec<ClaimRow>,
+    /// The claims of accounts whose key it is in `accounts.toml`: those stay as long as the account.
+    pub kept: Vec<ClaimRow>,
+}
+
 /// An observer, or a client that speaks for none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +163,12 @@ pub struct ObserverRow {
     pub from: String,
     /// What it calls itself, at most 128 characters of it.
     pub client_id: String,
+    /// The program that speaks for it, by its status or its token, as far as it says.
+    #[serde(default)]
+    pub client: Option<String>,
+    /// Whether a live connection speaks for it; `None` for a client that is no observer.
+    #[serde(default)]
+    pub online: Option<bool>,
     /// When it was heard first since the hub started.
     pub first_ms: i64,
     /// When it was heard last.
@@ -131,4 +187,7 @@ pub struct ObserverRow {
     pub last_refusal: Option<String>,
     /// When that was.
     pub last_refusal_ms: Option<i64>,
+    /// What can be done about it; empty where nobody needs to do anything.
+    #[serde(default)]
+    pub help: String,
 }

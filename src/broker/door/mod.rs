@@ -33,7 +33,8 @@ use super::board::{Entry, Refused, Seat, Sort, Whom};
 use super::frame::{Connect, Frames, Limits, Version, Welcome, Will, Writer};
 use super::house::{Copy, House, Intake};
 use super::identity::Identity;
-use super::login::refusals::{silently, with};
+use super::limits::Subject;
+use super::login::refusals::{self, silently, with};
 use super::login::{self, Admitted, Refusal, Way};
 use super::outbox::Outbox;
 use super::reason::Answer;
@@ -82,7 +83,6 @@ struct Guest {
     /// Its connection's number.
     generation: u64,
     recognised: Recognised,
-    // Before the session: who waits for that finds the seat free.
     account_seat: Option<register::Seat>,
     session: Option<Hold>,
     /// A session that is kept.
@@ -118,7 +118,7 @@ where
             return turn_away((reader, writer), written, whom, refusal, &house).await;
         }
     };
-    let mut speaker = Speaker::new(&house, guest.generation);
+    let mut speaker = Speaker::new(&house, guest.generation, guest.admitted.who.key);
     if let Err(refusal) = guest.settle_in(&house, &mut speaker).await {
         let (written, whom) = (guest.admitted.writer(), (&visitor, &caller));
         return turn_away((reader, writer), written, whom, refusal, &house).await;
@@ -263,6 +263,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
         // Health checks and port scans do that all day.
         let _ = house.counters.reasons.note(GONE, house.clock.now_ms());
     } else {
+        let as_whom = caller.name.as_deref().and_then(|name| house.register.key_of(name));
         house.refuse(&Refused {
             at_ms: house.clock.now_ms(),
             sort: Sort::Connection,
@@ -274,8 +275,9 @@ async fn turn_away<S: AsyncRead + AsyncWrite>(
                 listener: &visitor.listener,
             },
             name: caller.name.as_deref(),
-            about: refusal.help.as_deref().unwrap_or_default(),
-            subject: None,
+            about: "",
+            help: refusal.help.as_deref(),
+            subject: as_whom.map(Subject::Observer),
         });
     }
     let mut out = BytesMut::new();
@@ -325,13 +327,15 @@ async fn said_goodbye<S: AsyncRead + AsyncWrite>(
 }
 
 impl Guest {
-    /// Takes the session, waiting for its last holder to leave (its will must not come after what
-    /// this one says), a seat among those of its account, and finds room for the will.
+    /// Takes a seat among those of its account, finds room for the will, and takes the session, waiting
+    /// for its last holder to leave (its will must not come after what this one says). Whoever finds no
+    /// seat has said nothing, thrown nobody out and claimed nothing.
     async fn settle_in(&mut self, house: &House, speaker: &mut Speaker) -> Result<(), Refusal> {
         if let Some(name) = self.admitted.unknown_name.as_deref() {
             house.note_unknown_name(name, &self.admitted.who.identity);
         }
         self.name(house);
+        self.account_seat = house.register.seat(&self.recognised, &self.admitted.client_id)?;
         if let Some(will) = &self.admitted.will {
             self.will_room = house.room_for_will(will);
             if self.will_room.is_none() {
@@ -355,9 +359,18 @@ impl Guest {
                 let _ = tokio::time::timeout(TAKEOVER_WITHIN, gone.cancelled()).await;
             }
         }
-        // After its predecessor has left: who comes again does not count twice.
-        self.account_seat = house.register.seat(&self.recognised)?;
         self.find_session(house);
+        if self.account_seat.as_ref().is_some_and(|seat| seat.revoked().is_cancelled()) {
+            // What was kept for the account may have been let go before this session was begun.
+            if let Some(key) = self.admitted.session_key() {
+                house.outboxes().discard(&key);
+            }
+            return Err(refusals::account_changed());
+        }
+        house.register.let_in(&self.recognised.who);
+        if let Some(own) = self.recognised.who.key {
+            speaker.is(own);
+        }
         Ok(())
     }
 
@@ -415,7 +428,7 @@ impl Guest {
             protocol: self.admitted.version.name(),
             keep_alive: self.admitted.keep_alive,
             since_ms: house.clock.now_ms(),
-            token_ends_ms: None,
+            token: self.recognised.token.clone().unwrap_or_default(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::house::House;
+use super::super::identity::ObserverKey;
 use super::super::presence::{self, Voice};
 
 /// A connection's voice in [`presence`]. Dropped, the observers that nobody else speaks for are
@@ -17,9 +18,9 @@ pub(super) struct Speaker {
 }
 
 impl Speaker {
-    /// For the connection of this generation.
-    pub(super) fn new(house: &Arc<House>, generation: u64) -> Self {
-        let voice = house.presence().voice(generation);
+    /// For the connection of this generation, whose client is known to be the observer `own`.
+    pub(super) fn new(house: &Arc<House>, generation: u64, own: Option<ObserverKey>) -> Self {
+        let voice = house.presence().voice(generation).of(own);
         Self { voice, house: Arc::clone(house), said: None }
     }
 
@@ -28,6 +29,13 @@ impl Speaker {
         let (house, now_ms) = (&self.house, self.house.clock.now_ms());
         let known = self.voice.has_will(topic, now_ms, |a| house.announce(a));
         self.note(known);
+    }
+
+    /// The client is known to be this observer, and nobody else is.
+    pub(super) fn is(&mut self, own: ObserverKey) {
+        self.voice.learns(own);
+        let (house, now_ms) = (&self.house, self.house.clock.now_ms());
+        house.presence().belongs(own, now_ms, |a| house.announce(a));
     }
 
     /// The client takes over the session of the connection of this generation.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::broker::identity::ObserverKey;
 use crate::broker::reason::Answer;
 use crate::config::Account;
 use crate::crypto::token;
@@ -15,7 +14,8 @@ pub(in crate::broker) struct Refusal {
     pub(in crate::broker) code: Option<Answer>,
     /// The name under which it is counted.
     pub(in crate::broker) reason: &'static str,
-    /// For the log and the list of refusals: who it was, what is wrong, what to do.
+    /// For the log and the list of refusals: what is wrong with this one, where that is more than what
+    /// helps against its like.
     pub(in crate::broker) help: Option<Box<str>>,
 }
 
@@ -42,57 +42,45 @@ pub(in crate::broker) fn with(code: Answer, reason: &'static str) -> Refusal {
 }
 
 /// A token that is not right: code 5 for one that is its owner's, but not for us or for now; else 4.
-pub(in crate::broker) fn token(key: ObserverKey, error: &token::Error) -> Refusal {
+pub(in crate::broker) fn token(error: &token::Error) -> Refusal {
     let code = match error.is_genuine() {
         true => Answer::NotAuthorized,
         false => Answer::BadUserNamePassword,
     };
-    with(code, error.name()).because(format!("v1_{key}: {error}"))
+    with(code, error.name()).because(error.to_string())
 }
 
 /// A user name that announces a token and has no key.
-pub(in crate::broker) fn no_key_in_name(name: &str) -> Refusal {
-    with(Answer::BadUserNamePassword, "token_user_name_without_key").because(format!(
-        "{}: a user name that begins with v1_ goes on with the 64 hex digits of the public key",
-        shown(name)
-    ))
+pub(in crate::broker) fn no_key_in_name() -> Refusal {
+    with(Answer::BadUserNamePassword, "token_user_name_without_key")
 }
 
 /// A name that no account has.
-pub(in crate::broker) fn unknown_account(name: &str) -> Refusal {
-    with(Answer::BadUserNamePassword, "account_unknown").because(format!(
-        "{}: there is no such account; make one with `meshbox account add`",
-        shown(name)
-    ))
+pub(in crate::broker) fn unknown_account() -> Refusal {
+    with(Answer::BadUserNamePassword, "account_unknown")
 }
 
 /// A password that is not the account's.
-pub(in crate::broker) fn wrong_password(name: &str) -> Refusal {
-    with(Answer::BadUserNamePassword, "password_wrong").because(format!(
-        "{}: the password is wrong; `meshbox account passwd` sets another one",
-        shown(name)
-    ))
+pub(in crate::broker) fn wrong_password() -> Refusal {
+    with(Answer::BadUserNamePassword, "password_wrong")
 }
 
 /// Too many logins wait before this one.
-pub(in crate::broker) fn busy(name: &str) -> Refusal {
+pub(in crate::broker) fn busy() -> Refusal {
     with(Answer::ServiceUnavailable, "login_queue_full")
-        .because(format!("{}: too many logins at once; it will come again", shown(name)))
 }
 
 /// An account whose connections are all there.
 pub(in crate::broker) fn no_seat(account: &Account) -> Refusal {
     with(Answer::ServiceUnavailable, "account_connections_used_up").because(format!(
-        "{}: it has the {} connections of its maxConnections already",
-        shown(&account.name),
+        "it has the {} connections of its maxConnections already: meshbox status --connections",
         account.max_connections.unwrap_or_default()
     ))
 }
 
 /// An account that changed while its client was coming in.
-pub(in crate::broker) fn account_changed(name: &str) -> Refusal {
+pub(in crate::broker) fn account_changed() -> Refusal {
     with(Answer::ServiceUnavailable, "account_changed")
-        .because(format!("{}: the account has just changed", shown(name)))
 }
 
 /// Wrong credentials from an address that has shown too many.
@@ -103,19 +91,12 @@ pub(in crate::broker) fn throttled(wait: Duration) -> Refusal {
     ))
 }
 
-/// Someone who needs a login and has none that could be judged.
+/// Someone who needs a login and has one that cannot be judged, for want of accounts.
 pub(in crate::broker) fn uninvited(refusal: Refusal, has_login: bool) -> Refusal {
-    let help = match has_login {
-        true => {
-            "its password cannot be judged: there are no accounts; `meshbox account add` makes one"
-        }
-        false => "it gave no user name and password",
-    };
+    if !has_login {
+        return refusal;
+    }
+    let help =
+        "its password cannot be judged: there are no accounts; `meshbox account add` makes one";
     refusal.because(help.to_owned())
-}
-
-/// In quotes, with control characters escaped, and not too long for a line.
-fn shown(name: &str) -> String {
-    let start: String = name.chars().take(super::SHOWN_OF_NAME).collect();
-    format!("{start:?}")
 }

@@ -30,6 +30,7 @@ use self::queue::{Bounds, Queue};
 use super::identity::Identity;
 use super::sessions::Key;
 use crate::config;
+use crate::counters::QueueState;
 
 /// All subscribers at QoS 1 and all kept sessions; clones share them.
 #[derive(Clone, Debug)]
@@ -84,7 +85,8 @@ struct Limits {
 /// Filters of QoS 1 of all subscribers together: a publish is compared with each.
 const MAX_FILTERS: usize = 1_000;
 
-/// Sessions that are kept, and those of one account.
+/// Sessions that are kept, and those of one account. Tokens have half of them together: anybody can
+/// make keys.
 const MAX_KEPT: (usize, usize) = (200, 10);
 
 /// One queue may have this part of the bytes of all.
@@ -121,25 +123,6 @@ pub(super) struct Changes {
     pub(super) queued: Vec<(u64, u64, Item)>,
     /// Copies that were delivered or lost.
     pub(super) taken: Vec<(u64, u64)>,
-}
-
-/// The state of one queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueState {
-    /// Whose: the account, the key, or the address.
-    pub identity: String,
-    /// What the client calls itself.
-    pub client_id: String,
-    /// Whether it is connected.
-    pub connected: bool,
-    /// Whether the session is kept while it is not.
-    pub kept: bool,
-    /// Copies that wait or are not acknowledged.
-    pub messages: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// Copies that it has lost since the start.
-    pub lost: u64,
 }
 
 impl Outboxes {
@@ -201,6 +184,24 @@ impl Outboxes {
         if let Some(id) = table.kept.get(key).copied() {
             self.end(&mut table, id);
         }
+    }
+
+    /// Ends every session of somebody who may not have one any more, held or not.
+    pub(super) fn dismiss(&self, identity: &Identity) {
+        let mut table = self.table();
+        let its = table.slots.iter().filter(|(_, s)| s.keep.is_some() && s.identity == *identity);
+        let its: Vec<u64> = its.map(|(id, _)| *id).collect();
+        its.into_iter().for_each(|id| self.end(&mut table, id));
+    }
+
+    /// The accounts for which sessions are kept.
+    pub(super) fn accounts(&self) -> Vec<Arc<str>> {
+        let table = self.table();
+        let name = |(identity, _): &Key| match identity {
+            Identity::Account(name) => Some(Arc::clone(name)),
+            Identity::Anonymous(_) | Identity::Observer(_) => None,
+        };
+        table.kept.keys().filter_map(name).collect()
     }
 
     /// Whether so many more filters fit in.
@@ -308,9 +309,9 @@ impl Outboxes {
         table.slots.insert(id, slot);
     }
 
-    /// Every queue, for people.
-    pub(super) fn states(&self) -> Vec<QueueState> {
-        self.table().slots.values().map(Slot::state).collect()
+    /// Every queue by its number, for people.
+    pub(super) fn states(&self) -> BTreeMap<u64, QueueState> {
+        self.table().slots.iter().map(|(id, slot)| (*id, slot.state())).collect()
     }
 
     fn hold(&self, table: &mut Table, id: u64) -> Outbox {
@@ -368,6 +369,11 @@ impl Table {
 
     fn has_room_for(&self, identity: &Identity) -> bool {
         let (all, each) = MAX_KEPT;
+        let is_token = |who: &Identity| matches!(who, Identity::Observer(_));
+        let by_token = self.kept.keys().filter(|(who, _)| is_token(who)).count();
+        if is_token(identity) && by_token >= all / 2 {
+            return false;
+        }
         let own = self.kept.keys().filter(|(who, _)| who == identity).count();
         self.kept.len() < all && own < each
     }
@@ -423,14 +429,24 @@ impl Slot {
             client_id: self.client_id.clone(),
             connected: self.holder != 0,
             kept: self.keep.is_some(),
-            messages: self.queue.len(),
-            bytes: self.queue.bytes(),
+            away_since_ms: self.away_since_ms.filter(|_| self.holder == 0),
+            kept_until_ms: self
+                .keep
+                .zip(self.away_since_ms.filter(|_| self.holder == 0))
+                .map(|(keep, since_ms)| since_ms.saturating_add(millis(keep))),
+            messages: self.queue.len() as u64,
+            bytes: self.queue.bytes() as u64,
             lost: self.lost,
         }
     }
 }
 
 impl Outbox {
+    /// Its number among all queues.
+    pub(super) fn number(&self) -> u64 {
+        self.id
+    }
+
     /// Rings when there may be something to write. Cancel-safe.
     pub(super) async fn rung(&self) {
         self.ring.notified().await;

@@ -1,6 +1,7 @@
 //! Many queues together.
 
 use super::*;
+use crate::broker::identity::ObserverKey;
 
 const TOPIC: &str = "meshcore/x";
 
@@ -32,6 +33,10 @@ fn drained(outbox: &Outbox) -> Vec<(String, u16, bool)> {
     out
 }
 
+fn states(all: &Outboxes) -> Vec<QueueState> {
+    all.states().into_values().collect()
+}
+
 #[test]
 fn a_copy_comes_once_however_many_filters_match_it() {
     let all = outboxes(10, 1 << 20);
@@ -46,7 +51,7 @@ fn a_copy_comes_once_however_many_filters_match_it() {
     offer(&all, 2);
     assert!(drained(&outbox).is_empty(), "QoS 0 is the router's");
     drop(outbox);
-    assert!(all.states().is_empty());
+    assert!(states(&all).is_empty());
     assert_eq!(all.0.filters.load(Ordering::Relaxed), 0);
 }
 
@@ -86,8 +91,29 @@ fn the_connection_that_was_taken_over_has_no_hand_in_the_session_any_more() {
     assert!(!old.acknowledge(1));
     old.leave(5);
     drop(old);
-    assert!(all.states()[0].connected);
+    let state = &states(&all)[0];
+    assert_eq!((state.connected, state.away_since_ms, state.messages), (true, None, 1));
     assert_eq!(drained(&new).len(), 1);
+}
+
+#[test]
+fn the_sessions_of_one_account_end_held_or_not_and_those_of_others_stay() {
+    let all = outboxes(10, 1 << 20);
+    let [held, away, other] = [("a", "x"), ("a", "y"), ("b", "x")].map(|(name, id)| {
+        let (outbox, _) = all.resume(&key(name, id), None, 0).unwrap();
+        outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+        outbox
+    });
+    away.leave(0);
+    offer(&all, 1);
+    all.dismiss(&account("a"));
+    assert_eq!(all.accounts(), ["b".into()]);
+    assert!(drained(&held).is_empty());
+    held.leave(1);
+    assert_eq!((states(&all).len(), drained(&other).len()), (1, 1));
+    let ended = all.changes(1).sessions.iter().filter(|(_, kept)| kept.is_none()).count();
+    assert_eq!(ended, 2, "the file forgets them, too");
+    assert_eq!(all.0.filters.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -99,9 +125,11 @@ fn what_is_away_for_too_long_ends() {
     outbox.leave(0);
     soon.leave(0);
     assert_eq!(all.changes(1_001).sessions.iter().filter(|(_, kept)| kept.is_some()).count(), 1);
-    assert_eq!(all.states().len(), 1);
+    let [state] = &states(&all)[..] else { panic!("{:?}", states(&all)) };
+    let hour = Some(3_600_000);
+    assert_eq!((state.connected, state.away_since_ms, state.kept_until_ms), (false, Some(0), hour));
     all.changes(3_600_001);
-    assert!(all.states().is_empty());
+    assert!(states(&all).is_empty());
     assert_eq!(all.0.filters.load(Ordering::Relaxed), 0);
 }
 
@@ -120,14 +148,14 @@ fn many_slow_subscribers_stay_within_the_bytes_of_all_and_the_largest_gives_way(
         lost_in_all += offer(&all, n).1;
         assert!(all.table().bytes <= 64 * 1024);
     }
-    let sum: usize = all.states().iter().map(|s| s.bytes).sum();
-    assert_eq!(sum, all.table().bytes);
-    let (kept, lost): (usize, u64) =
-        all.states().iter().fold((0, 0), |(k, l), s| (k + s.messages, l + s.lost));
+    let sum: u64 = states(&all).iter().map(|s| s.bytes).sum();
+    assert_eq!(sum, all.table().bytes as u64);
+    let (kept, lost): (u64, u64) =
+        states(&all).iter().fold((0, 0), |(k, l), s| (k + s.messages, l + s.lost));
     assert_eq!(lost, lost_in_all);
-    assert_eq!(kept as u64 + lost, 50 * 2_000);
+    assert_eq!(kept + lost, 50 * 2_000);
     // Nobody is starved by the others.
-    assert!(all.states().iter().all(|s| s.messages >= 3), "{:?}", all.states());
+    assert!(states(&all).iter().all(|s| s.messages >= 3), "{:?}", states(&all));
     drop(slow);
     assert_eq!(all.table().bytes, 0);
 }
@@ -144,6 +172,16 @@ fn the_number_of_sessions_is_bounded_for_all_and_for_each_account() {
         assert!(all.resume(&key(&format!("b{n}"), "x"), None, 0).is_some());
     }
     assert!(all.resume(&key("c", "x"), None, 0).is_none());
+}
+
+#[test]
+fn keys_that_anybody_can_make_leave_room_for_the_sessions_of_accounts() {
+    let all = outboxes(10, 1 << 20);
+    let by_token = |n: u8| (Identity::Observer(ObserverKey([n; 32])), "x".to_owned());
+    let kept = (0..=250).filter(|n| all.resume(&by_token(*n), None, 0).is_some()).count();
+    assert_eq!(kept, MAX_KEPT.0 / 2);
+    assert!(all.resume(&by_token(3), None, 0).is_some(), "it is there");
+    assert!(all.resume(&key("home", "x"), None, 0).is_some());
 }
 
 #[test]

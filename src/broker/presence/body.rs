@@ -22,6 +22,14 @@ impl Body {
         Self(serde_json::from_slice(payload).unwrap_or_default())
     }
 
+    /// The program that speaks for it, at most 64 characters of it.
+    pub(super) fn client(&self) -> Option<String> {
+        let said = |key| self.0.get(key).and_then(Value::as_str);
+        let client = said("client_version").or_else(|| said("clientVersion"))?;
+        let plain = client.chars().filter(|c| !c.is_control()).take(64);
+        Some(plain.collect()).filter(|client: &String| !client.is_empty())
+    }
+
     /// Whether it says that the observer is leaving.
     pub(super) fn says_offline(&self) -> bool {
         let status = self.0.get("status").and_then(Value::as_str);
@@ -75,6 +83,20 @@ mod tests {
             assert_eq!(told["status"], "online");
             assert_eq!(told["origin_id"], "AB".repeat(32));
             assert_eq!(told.as_object().unwrap().len(), 3);
+        }
+    }
+
+    #[test]
+    fn the_program_is_shown_as_it_says_and_moves_no_cursor() {
+        let client = |payload: &str| Body::read(payload.as_bytes()).client();
+        let known = client(r#"{"client_version":"meshcoretomqtt/1.1.0"}"#);
+        assert_eq!(known.as_deref(), Some("meshcoretomqtt/1.1.0"));
+        assert_eq!(client(r#"{"clientVersion":"a/1"}"#).as_deref(), Some("a/1"));
+        assert_eq!(client(r#"{"client_version":"a\u001b[2J\n"}"#).as_deref(), Some("a[2J"));
+        let long = format!(r#"{{"client_version":"{}"}}"#, "x".repeat(500));
+        assert_eq!(client(&long).map(|it| it.len()), Some(64));
+        for none in ["{}", r#"{"client_version":7}"#, r#"{"client_version":""}"#] {
+            assert_eq!(client(none), None, "{none}");
         }
     }
 

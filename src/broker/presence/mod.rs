@@ -14,8 +14,8 @@ mod body;
 mod tests;
 mod topic;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -44,6 +44,8 @@ pub struct Observer {
     pub last_ms: i64,
     /// Connections that speak for it now.
     pub connections: usize,
+    /// The program that speaks for it, by its last status.
+    pub client: Option<String>,
 }
 
 /// What is to be told: retained, and sent to who is subscribed if it is news.
@@ -67,7 +69,8 @@ struct Board {
 struct State {
     key: ObserverKey,
     region: String,
-    voices: BTreeSet<u64>,
+    /// The connections that speak for it, and whether they are known to be its own.
+    voices: BTreeMap<u64, bool>,
     online: bool,
     since_ms: i64,
     last_ms: i64,
@@ -80,6 +83,8 @@ struct State {
 pub(super) struct Voice {
     presence: Presence,
     connection: u64,
+    /// The one observer that it is known to be.
+    own: Option<ObserverKey>,
     /// Status topics that it has spoken for.
     spoken: Vec<Arc<str>>,
     /// The last topic that it published to, and when the board heard of it.
@@ -101,7 +106,22 @@ const TELL_AGAIN_MS: i64 = 24 * 3_600_000;
 impl Presence {
     /// The voice of a connection with this number.
     pub(super) fn voice(&self, connection: u64) -> Voice {
-        Voice { presence: self.clone(), connection, spoken: Vec::new(), last: None }
+        Voice { presence: self.clone(), connection, own: None, spoken: Vec::new(), last: None }
+    }
+
+    /// An observer is somebody's from now on: what others have said of it before counts no more.
+    pub(super) fn belongs(&self, key: ObserverKey, now_ms: i64, mut say: impl FnMut(Announcement)) {
+        for (topic, state) in &mut self.board().observers {
+            if state.key != key {
+                continue;
+            }
+            state.voices.retain(|_, own| *own);
+            if state.online && state.voices.is_empty() {
+                state.turns(false, now_ms);
+                let (topic, payload) = (Arc::clone(topic), state.tell(now_ms));
+                say(Announcement { topic, payload, live: true });
+            }
+        }
     }
 
     /// Every observer that is known, by status topic.
@@ -141,6 +161,17 @@ impl Presence {
 }
 
 impl Voice {
+    /// That of a client that is known to be this observer.
+    pub(super) fn of(mut self, own: Option<ObserverKey>) -> Self {
+        self.own = own;
+        self
+    }
+
+    /// The client has learnt which observer it is.
+    pub(super) fn learns(&mut self, own: ObserverKey) {
+        self.own = Some(own);
+    }
+
     /// The connection publishes this. `say` is called for what is to be told, before anything else
     /// can change it.
     ///
@@ -184,7 +215,8 @@ impl Voice {
     pub(super) fn inherits(&mut self, other: u64) {
         let mut board = self.presence.board();
         for (topic, state) in &mut board.observers {
-            if state.voices.contains(&other) && state.voices.insert(self.connection) {
+            let Some(own) = state.voices.get(&other).copied() else { continue };
+            if state.voices.insert(self.connection, own).is_none() {
                 self.spoken.push(Arc::clone(topic));
             }
         }
@@ -197,7 +229,7 @@ impl Voice {
         let state = Spoken::read(topic)
             .filter(Spoken::is_status)
             .and_then(|spoken| board.observers.get(spoken.status_topic().as_str()));
-        let lies = state.is_some_and(|s| s.voices.iter().any(|v| *v != self.connection));
+        let lies = state.is_some_and(|s| s.voices.keys().any(|v| *v != self.connection));
         if !lies {
             publish();
         }
@@ -246,7 +278,7 @@ impl Voice {
             self.spoken.push(topic);
         }
         let Some((topic, state)) = board.known(&topic) else { return Ok(()) };
-        state.voices.insert(self.connection);
+        state.voices.insert(self.connection, self.own == Some(spoken.key));
         state.last_ms = now_ms;
         let online = !body.as_ref().is_some_and(Body::says_offline);
         let turns = state.online != online;
@@ -318,7 +350,7 @@ impl State {
         Self {
             key: spoken.key,
             region: spoken.region.to_ascii_uppercase(),
-            voices: BTreeSet::new(),
+            voices: BTreeMap::new(),
             online: false,
             since_ms: now_ms,
             last_ms: now_ms,
@@ -344,6 +376,7 @@ impl State {
             since_ms: self.since_ms,
             last_ms: self.last_ms,
             connections: self.voices.len(),
+            client: self.body.client(),
         }
     }
 }

@@ -56,6 +56,27 @@ fn row_14_the_first_word_puts_an_observer_online_and_the_end_of_its_connection_o
 }
 
 #[test]
+fn an_observer_that_is_somebodys_now_is_not_there_because_of_a_stranger() {
+    let presence = Presence::default();
+    let mut stranger = presence.voice(1);
+    online(&mut publish(&mut stranger, "packets", "{}"), true);
+    let key = presence.observers()[0].key.clone();
+    let key = ObserverKey(hex::decode(key).unwrap().try_into().unwrap());
+    let mut said = Vec::new();
+    presence.belongs(key, 3_000, |a| said.push(a));
+    offline(&mut said, true);
+    // The one whose it is, who comes back from an old connection of its own.
+    let mut own = presence.voice(2).of(Some(key));
+    online(&mut publish(&mut own, "packets", "{}"), true);
+    let mut again = presence.voice(3).of(Some(key));
+    again.inherits(2);
+    presence.belongs(key, 3_000, |_| panic!("nothing has changed"));
+    assert!(end(&mut own, None).is_empty());
+    assert!(end(&mut stranger, None).is_empty(), "it had no say any more");
+    offline(&mut end(&mut again, None), true);
+}
+
+#[test]
 fn a_will_that_was_passed_on_is_not_said_again_and_one_that_lies_is_not_passed_on() {
     let presence = Presence::default();
     let (mut first, mut second) = (presence.voice(1), presence.voice(2));

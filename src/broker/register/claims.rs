@@ -3,10 +3,14 @@
 //!
 //! Held in memory; whoever keeps it on disk hands in what it remembers and is told what is new.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::broker::access;
+use crate::broker::access::{self, Whose};
+use crate::broker::board::{ClaimKind, ClaimRow, Released};
 use crate::broker::identity::{Identity, ObserverKey};
 use crate::broker::state::{Binding, Claim};
 use crate::clock::Clock;
@@ -19,8 +23,12 @@ pub(in crate::broker) enum News {
     Claimed(Claim),
     /// An account has learnt its key; a claim follows.
     Bound(Binding),
-    /// The account is gone or another one now: its claims and its binding are void.
+    /// An account's claims and its binding are void.
     Forgotten(Arc<str>),
+    /// A key is not this holder's any more.
+    Released(ObserverKey, Identity),
+    /// The account is gone or another one now: its sessions are void.
+    Dismissed(Arc<str>),
 }
 
 /// What was kept from earlier runs.
@@ -30,10 +38,12 @@ pub(in crate::broker) struct Remembered {
     pub(in crate::broker) claims: Vec<Claim>,
     /// One for each account at most.
     pub(in crate::broker) bindings: Vec<Binding>,
+    /// The accounts for which sessions are kept.
+    pub(in crate::broker) sessions: Vec<Arc<str>>,
 }
 
 /// Who is told of news: at once, under a lock, so it must neither wait nor ask back.
-pub(in crate::broker) type Keeper = Box<dyn Fn(News) + Send + Sync>;
+pub(in crate::broker) type Keeper = Arc<dyn Fn(News) + Send + Sync>;
 
 /// Claims and bindings.
 pub(in crate::broker) struct Claims {
@@ -44,8 +54,11 @@ pub(in crate::broker) struct Claims {
 
 #[derive(Debug, Default)]
 struct Book {
-    holders: HashMap<ObserverKey, Vec<Identity>>,
+    /// Everyone who has logged in for a key.
+    holders: HashMap<ObserverKey, Vec<Claim>>,
     bound: HashMap<Arc<str>, ObserverKey>,
+    /// The accounts of today: others, whose clients may just be on their way in or out, hold nothing.
+    accounts: Accounts,
 }
 
 /// Keys that may be claimed by token, in all: anybody who may log in can make keys. One megabyte.
@@ -70,14 +83,15 @@ impl Claims {
         for Binding { account, key, .. } in remembered.bindings {
             book.bound.entry(account).or_insert(key);
         }
-        for Claim { key, identity, .. } in remembered.claims {
-            book.add(key, &identity);
+        for claim in remembered.claims {
+            book.add(claim);
         }
         drop(book);
         self.accounts_are(accounts);
     }
 
-    /// Notes that somebody has logged in for a key. False: there is no room for more.
+    /// Notes that somebody has logged in for a key; an account that is gone by now has not. False: there
+    /// is no room for more.
     pub(in crate::broker) fn claim(&self, key: ObserverKey, identity: &Identity) -> bool {
         self.claim_in(&mut self.book(), key, identity)
     }
@@ -103,6 +117,9 @@ impl Claims {
         if let Some(own) = book.bound.get(account) {
             return Ok(*own);
         }
+        if !book.may_hold(account) {
+            return Err("account_changed");
+        }
         if book.holders.contains_key(&key) {
             return Err("publish_for_a_claimed_key");
         }
@@ -114,21 +131,60 @@ impl Claims {
     }
 
     fn claim_in(&self, book: &mut Book, key: ObserverKey, identity: &Identity) -> bool {
+        if matches!(identity, Identity::Account(name) if !book.may_hold(name)) {
+            return true;
+        }
         let is_new = !book.holders.contains_key(&key);
         let by_token = matches!(identity, Identity::Observer(_));
         if is_new && by_token && book.holders.len() >= MOST {
             return false;
         }
-        if book.add(key, identity) {
-            let (identity, at_ms) = (identity.clone(), self.clock.now_ms());
-            (self.keeper)(News::Claimed(Claim { key, identity, at_ms }));
+        let claim = Claim { key, identity: identity.clone(), at_ms: self.clock.now_ms() };
+        if book.add(claim.clone()) {
+            (self.keeper)(News::Claimed(claim));
         }
         true
+    }
+
+    /// Every claim, by key, for people.
+    pub(in crate::broker) fn rows(&self) -> Vec<ClaimRow> {
+        let book = self.book();
+        let mut rows: Vec<_> = book.holders.values().flatten().map(|it| book.row(it)).collect();
+        rows.sort_by(|a, b| (&a.key, a.since_ms).cmp(&(&b.key, b.since_ms)));
+        rows
+    }
+
+    /// Takes a key back from everyone who holds it, but for the accounts whose key it is in their
+    /// file: those would claim it again at their next login. An account that has learnt it learns anew.
+    pub(in crate::broker) fn release(&self, key: ObserverKey, accounts: &Accounts) -> Released {
+        let mut book = self.book();
+        let all = book.holders.remove(&key).unwrap_or_default();
+        let (kept, released): (Vec<_>, Vec<_>) = all.into_iter().partition(|claim| {
+            let Identity::Account(name) = &claim.identity else { return false };
+            accounts.find(name).is_some_and(|account| account.key == Some(key.0))
+        });
+        let rows = |claims: &[Claim]| claims.iter().map(|claim| book.row(claim)).collect();
+        let told = Released { released: rows(&released), kept: rows(&kept) };
+        for Claim { identity, .. } in released {
+            if let Identity::Account(name) = &identity {
+                if book.bound.get(name) == Some(&key) {
+                    book.bound.remove(name);
+                    (self.keeper)(News::Forgotten(Arc::clone(name)));
+                    continue;
+                }
+            }
+            (self.keeper)(News::Released(key, identity));
+        }
+        if !kept.is_empty() {
+            book.holders.insert(key, kept);
+        }
+        told
     }
 
     /// Drops the claims of accounts that are gone, or that speak for another key now.
     pub(in crate::broker) fn accounts_are(&self, accounts: &Accounts) {
         let mut book = self.book();
+        book.accounts = accounts.clone();
         let speaks_for = |name: &str, bound: Option<&ObserverKey>| {
             let account = accounts.find(name).filter(|it| it.role == Role::Publisher)?;
             account.key.map(ObserverKey).or(bound.copied())
@@ -141,17 +197,17 @@ impl Claims {
             }
             keeps
         });
-        let Book { holders, bound } = &mut *book;
-        holders.retain(|key, identities| {
-            identities.retain(|identity| {
-                let Identity::Account(name) = identity else { return true };
+        let Book { holders, bound, .. } = &mut *book;
+        holders.retain(|key, claims| {
+            claims.retain(|claim| {
+                let Identity::Account(name) = &claim.identity else { return true };
                 let keeps = speaks_for(name, bound.get(name)) == Some(*key);
                 if !keeps && !forgotten.contains(name) {
                     forgotten.push(Arc::clone(name));
                 }
                 keeps
             });
-            !identities.is_empty()
+            !claims.is_empty()
         });
         forgotten.into_iter().for_each(|name| (self.keeper)(News::Forgotten(name)));
     }
@@ -163,13 +219,33 @@ impl Claims {
 
 impl Book {
     /// True: that is new.
-    fn add(&mut self, key: ObserverKey, identity: &Identity) -> bool {
-        let holders = self.holders.entry(key).or_default();
-        let is_new = !holders.contains(identity);
+    fn add(&mut self, claim: Claim) -> bool {
+        let holders = self.holders.entry(claim.key).or_default();
+        let is_new = holders.iter().all(|it| it.identity != claim.identity);
         if is_new {
-            holders.push(identity.clone());
+            holders.push(claim);
         }
         is_new
+    }
+
+    fn may_hold(&self, account: &str) -> bool {
+        self.accounts.find(account).is_some_and(|it| it.role == Role::Publisher)
+    }
+
+    fn row(&self, claim: &Claim) -> ClaimRow {
+        let by = match &claim.identity {
+            Identity::Account(name) if self.bound.get(name) == Some(&claim.key) => {
+                ClaimKind::Learnt
+            }
+            Identity::Account(_) => ClaimKind::Account,
+            Identity::Observer(_) | Identity::Anonymous(_) => ClaimKind::Token,
+        };
+        ClaimRow {
+            key: claim.key.to_string(),
+            by,
+            holder: claim.identity.to_string(),
+            since_ms: claim.at_ms,
+        }
     }
 }
 
@@ -180,8 +256,12 @@ impl std::fmt::Debug for Claims {
 }
 
 impl access::Claims for Claims {
-    fn holder(&self, key: &ObserverKey) -> Option<Identity> {
-        self.book().holders.get(key).and_then(|holders| holders.first().cloned())
+    fn whose(&self, key: &ObserverKey, asks: &Identity) -> Whose {
+        match self.book().holders.get(key) {
+            None => Whose::Nobodys,
+            Some(claims) if claims.iter().any(|it| it.identity == *asks) => Whose::Own,
+            Some(_) => Whose::Others,
+        }
     }
 
     fn bind(&self, binding: &access::Binding) -> Result<(), &'static str> {
@@ -197,143 +277,6 @@ impl access::Claims for Claims {
 impl Default for Claims {
     fn default() -> Self {
         let accounts = Accounts::default();
-        Self::new(Remembered::default(), &accounts, Clock::by_hand(0), Box::new(|_| {}))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::broker::access::Nearness;
-    use crate::broker::identity::Who;
-    use std::path::Path;
-    use std::sync::mpsc;
-
-    const A: ObserverKey = ObserverKey([0xAA; 32]);
-    const B: ObserverKey = ObserverKey([0xBB; 32]);
-
-    fn topic(key: ObserverKey) -> String {
-        format!("meshcore/SJC/{}/packets", key.to_string().to_lowercase())
-    }
-
-    fn accounts(names: &[&str]) -> Accounts {
-        let hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-        let one = |name: &&str| format!("[accounts.{name}]\nrole='publisher'\npassword='{hash}'\n");
-        let text: String = names.iter().map(one).collect();
-        Accounts::parse(Path::new("accounts.toml"), &text).unwrap()
-    }
-
-    fn account(name: &str) -> Identity {
-        Identity::Account(name.into())
-    }
-
-    fn publisher(name: &str) -> Who {
-        let (identity, role) = (account(name), Some(Role::Publisher));
-        Who { identity, role, key: None, from: Nearness::Lan }
-    }
-
-    fn stranger() -> Who {
-        Who::anonymous("10.0.0.9".parse().unwrap(), Nearness::Lan)
-    }
-
-    fn claims(remembered: Remembered, names: &[&str]) -> (Arc<Claims>, mpsc::Receiver<News>) {
-        let (teller, told) = mpsc::sync_channel(20_000);
-        let keeper = Box::new(move |news| teller.send(news).unwrap());
-        let clock = Clock::by_hand(5);
-        (Arc::new(Claims::new(remembered, &accounts(names), clock, keeper)), told)
-    }
-
-    /// Publishes as the door does.
-    fn speak(
-        claims: &Arc<Claims>,
-        bind_first_key: bool,
-        who: &mut Who,
-        topic: &str,
-    ) -> Result<(), &'static str> {
-        let rules = access::Rules { bind_first_key, ..access::Rules::default() };
-        let gate = access::Gate { rules, claims: Arc::clone(claims) as Arc<dyn access::Claims> };
-        let (_, permit) = gate.publish(who, topic.to_owned()).map_err(|denied| denied.reason)?;
-        if let Some(key) = permit.binds {
-            let identity = who.identity.clone();
-            access::Claims::bind(&**claims, &access::Binding { identity, key })?;
-            who.key = Some(key);
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn nobody_speaks_for_a_claimed_key_without_a_login_for_it() {
-        let (claims, told) = claims(Remembered::default(), &["shared"]);
-        for mut who in [stranger(), publisher("shared")] {
-            assert_eq!(speak(&claims, false, &mut who, &topic(A)), Ok(()));
-        }
-        assert!(claims.claim(A, &Identity::Observer(A)) && claims.claim(A, &Identity::Observer(A)));
-        for mut who in [stranger(), publisher("shared")] {
-            let before = who.clone();
-            assert_eq!(
-                speak(&claims, false, &mut who, &topic(A)),
-                Err("publish_for_a_claimed_key")
-            );
-            assert_eq!(speak(&claims, false, &mut who, &topic(B)), Ok(()));
-            assert_eq!(speak(&claims, false, &mut who, "meshcore/x/y/packets"), Ok(()));
-            assert_eq!(who, before);
-        }
-        let mut holder = Who { key: Some(A), ..publisher("A") };
-        assert_eq!(speak(&claims, false, &mut holder, &topic(A)), Ok(()));
-        let claim = Claim { key: A, identity: Identity::Observer(A), at_ms: 5 };
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), [News::Claimed(claim)]);
-    }
-
-    #[test]
-    fn an_account_learns_its_key_at_its_first_use_and_keeps_it() {
-        let (claims, told) = claims(Remembered::default(), &["roof", "other"]);
-        let (mut first, mut second) = (publisher("roof"), publisher("roof"));
-        assert_eq!(speak(&claims, true, &mut first, &topic(A)), Ok(()));
-        assert_eq!(first.key, Some(A));
-        let another = Err("publish_for_another_key");
-        assert_eq!(speak(&claims, true, &mut second, &topic(B)), another);
-        let mut third = publisher("other");
-        assert_eq!(speak(&claims, true, &mut third, &topic(A)), Err("publish_for_a_claimed_key"));
-        assert_eq!(third.key, None, "a claimed key is nobody's first one");
-        let binding = Binding { account: "roof".into(), key: A, at_ms: 5 };
-        let claim = Claim { key: A, identity: account("roof"), at_ms: 5 };
-        let news: Vec<_> = told.try_iter().collect();
-        assert_eq!(news, [News::Bound(binding.clone()), News::Claimed(claim.clone())]);
-
-        // After a restart.
-        let remembered = Remembered { claims: vec![claim], bindings: vec![binding] };
-        let (claims, told) = self::claims(remembered, &["roof", "other"]);
-        assert_eq!(claims.bound("roof"), Some(A));
-        assert!(claims.is_claimed(&A));
-        assert!(told.try_recv().is_err(), "nothing of it is new");
-    }
-
-    #[test]
-    fn the_claims_of_an_account_that_is_gone_are_void_and_those_of_a_key_are_not() {
-        let claim = |identity| Claim { key: A, identity, at_ms: 1 };
-        let binding = Binding { account: "roof".into(), key: A, at_ms: 1 };
-        let remembered =
-            Remembered { claims: vec![claim(account("roof"))], bindings: vec![binding] };
-        let (claims, told) = claims(remembered, &["other"]);
-        assert!(!claims.is_claimed(&A));
-        assert_eq!(claims.bound("roof"), None);
-        assert_eq!(told.try_iter().collect::<Vec<_>>(), [News::Forgotten("roof".into())]);
-        claims.claim(A, &Identity::Observer(A));
-        claims.accounts_are(&Accounts::default());
-        assert!(claims.is_claimed(&A));
-    }
-
-    #[test]
-    fn claims_by_token_are_bounded_and_those_of_accounts_find_room() {
-        let (claims, _told) = claims(Remembered::default(), &[]);
-        let key = |n: usize| {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&n.to_be_bytes());
-            ObserverKey(key)
-        };
-        assert!((0..MOST).all(|n| claims.claim(key(n), &Identity::Observer(key(n)))));
-        assert!(!claims.claim(key(MOST), &Identity::Observer(key(MOST))));
-        assert!(claims.claim(key(3), &Identity::Observer(key(3))));
-        assert!(claims.claim(key(MOST), &account("roof")));
+        Self::new(Remembered::default(), &accounts, Clock::by_hand(0), Arc::new(|_| {}))
     }
 }

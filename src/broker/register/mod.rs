@@ -5,6 +5,8 @@ mod claims;
 mod passwords;
 mod reload;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,13 +19,14 @@ pub(super) use self::seats::Seat;
 use self::passwords::{Passwords, Verdict};
 use self::seats::Seats;
 use super::access::Nearness;
+use super::board::{ClaimKind, Released};
 use super::identity::{Identity, ObserverKey, Who};
 use super::login::{Refusal, Way, refusals};
 use super::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Account, AccountsFile, Logins, Role};
 use crate::counters::Counters;
-use crate::crypto::token::{Expected, Token};
+use crate::crypto::token::{self, Expected, Token};
 
 /// Whether the time can be believed; until then tokens are not judged by it.
 pub type ClockTrusted = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -47,6 +50,7 @@ pub(super) struct Register {
     passwords: Passwords,
     seats: Seats,
     claims: Arc<Claims>,
+    keeper: Keeper,
     throttle: Mutex<Throttle>,
     clock: Clock,
     clock_trusted: ClockTrusted,
@@ -57,8 +61,19 @@ pub(super) struct Register {
 #[derive(Debug)]
 pub(super) struct Recognised {
     pub(super) who: Who,
+    /// What its token says of the uploader, if it has shown one.
+    pub(super) token: Option<Shown>,
     /// The account as it was then.
     account: Option<Account>,
+}
+
+/// What a token says beside the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// When it ends, in milliseconds since the Unix epoch; `None`: it does not.
+    pub(super) ends_ms: Option<i64>,
+    /// The program that made it.
+    pub(super) client: Option<String>,
 }
 
 impl Register {
@@ -66,18 +81,37 @@ impl Register {
     pub(super) fn new(logins: Logins, parts: Parts) -> Self {
         let Parts { clock, clock_trusted, counters, secret, remembered, keeper } = parts;
         let file = Arc::new(logins.accounts.clone());
-        let claims = Arc::new(Claims::new(remembered, &file.accounts, clock.clone(), keeper));
-        Self {
+        let sessions = remembered.sessions.clone();
+        let told = Arc::clone(&keeper);
+        let claims = Arc::new(Claims::new(remembered, &file.accounts, clock.clone(), told));
+        let register = Self {
             logins,
             file: Mutex::new(file),
             passwords: Passwords::new(&secret),
             seats: Seats::default(),
             claims,
+            keeper,
             throttle: Mutex::default(),
             clock,
             clock_trusted,
             counters,
-        }
+        };
+        register.dismiss_strangers(sessions);
+        register
+    }
+
+    /// Takes up what was remembered late.
+    pub(super) fn recall(&self, remembered: Remembered) {
+        let sessions = remembered.sessions.clone();
+        self.claims.recall(remembered, &self.file().accounts);
+        self.dismiss_strangers(sessions);
+    }
+
+    /// Ends the sessions of those who are no accounts any more.
+    fn dismiss_strangers(&self, names: Vec<Arc<str>>) {
+        let accounts = &self.file().accounts;
+        let gone = names.into_iter().filter(|name| accounts.find(name).is_none());
+        gone.for_each(|name| (self.keeper)(News::Dismissed(name)));
     }
 
     /// Whether there is any account: then credentials are judged.
@@ -102,20 +136,16 @@ impl Register {
     ) -> Result<Recognised, Refusal> {
         let recognised = match way {
             Way::Anonymous { .. } => {
-                return Ok(Recognised { who: Who::anonymous(peer, from), account: None });
+                let who = Who::anonymous(peer, from);
+                return Ok(Recognised { who, token: None, account: None });
             }
             Way::Token { key, token } => self.by_token(ObserverKey(key), token, from),
             Way::Password { name, password } => self.by_password(name, password, peer, from).await,
         };
         match &recognised {
-            Ok(recognised) => {
-                self.counters.broker_logins.increment();
-                self.claim_for(&recognised.who);
-            }
-            Err(refusal) if refusal.is_wrong_login() => return Err(self.failed(refusal, peer)),
-            Err(_) => {}
+            Err(refusal) if refusal.is_wrong_login() => Err(self.failed(refusal, peer)),
+            _ => recognised,
         }
-        recognised
     }
 
     fn by_token(
@@ -131,11 +161,13 @@ impl Register {
             now_s: (self.clock_trusted)().then(|| self.clock.now_ms().div_euclid(1_000)),
             skew_s: i64::try_from(self.logins.token_skew.as_secs()).unwrap_or(i64::MAX),
         };
-        Token::parse(token)
-            .and_then(|token| token.judge(&expected))
-            .map_err(|error| refusals::token(key, &error))?;
+        let judged = Token::parse(token).and_then(|token| token.judge(&expected).map(|()| token));
+        let Token { claims, .. } = judged.map_err(|error| refusals::token(&error))?;
+        let ends_ms = claims.expires_at_s.map(|at_s| at_s.saturating_mul(1_000));
+        let shown = Some(Shown { ends_ms, client: claims.client });
         let (identity, role) = (Identity::Observer(key), Some(Role::Publisher));
-        Ok(Recognised { who: Who { identity, role, key: Some(key), from }, account: None })
+        let who = Who { identity, role, key: Some(key), from };
+        Ok(Recognised { who, token: shown, account: None })
     }
 
     async fn by_password(
@@ -146,47 +178,81 @@ impl Register {
         from: Nearness,
     ) -> Result<Recognised, Refusal> {
         let file = self.file();
-        let account = file.accounts.find(name).ok_or_else(|| refusals::unknown_account(name))?;
+        let account = file.accounts.find(name).ok_or_else(refusals::unknown_account)?;
         let may_go_on = || self.waits(peer).is_none();
         let hashed = || self.counters.broker_passwords_hashed.increment();
         match self.passwords.check(account, password, may_go_on, hashed).await {
             Verdict::Right => {}
             // Counted as a failure, and answered as one who has to wait.
-            Verdict::Wrong | Verdict::Withdrawn => return Err(refusals::wrong_password(name)),
-            Verdict::Busy => return Err(refusals::busy(name)),
+            Verdict::Wrong | Verdict::Withdrawn => return Err(refusals::wrong_password()),
+            Verdict::Busy => return Err(refusals::busy()),
         }
         let own = account.key.map(ObserverKey).or_else(|| self.claims.bound(&account.name));
         let key = own.filter(|_| account.role == Role::Publisher);
         let identity = Identity::Account(Arc::clone(&account.name));
         let who = Who { identity, role: Some(account.role), key, from };
-        Ok(Recognised { who, account: Some(account.clone()) })
+        Ok(Recognised { who, token: None, account: Some(account.clone()) })
     }
 
-    /// A seat among those of the account; none is needed without one.
+    /// A seat among those of the account for a client that calls itself so; none is needed without an
+    /// account.
     ///
     /// # Errors
     /// It has as many connections as it may have, or has changed since it was recognised.
-    pub(super) fn seat(&self, recognised: &Recognised) -> Result<Option<Seat>, Refusal> {
+    pub(super) fn seat(
+        &self,
+        recognised: &Recognised,
+        client_id: &str,
+    ) -> Result<Option<Seat>, Refusal> {
         let Some(account) = &recognised.account else { return Ok(None) };
         // Under the lock of the file: a change comes wholly before or wholly after.
         let file = self.lock_file();
         if file.accounts.find(&account.name).is_none_or(|now| !is_same(now, account)) {
-            return Err(refusals::account_changed(&account.name));
+            return Err(refusals::account_changed());
         }
-        let seat = self.seats.take(&account.name, account.max_connections);
+        let seat = self.seats.take(&account.name, client_id, account.max_connections);
         seat.map(Some).ok_or_else(|| refusals::no_seat(account))
     }
 
-    fn claim_for(&self, who: &Who) {
+    /// Notes that a client is in that has logged in: from now on its key is nobody else's.
+    pub(super) fn let_in(&self, who: &Who) {
+        if matches!(who.identity, Identity::Anonymous(_)) {
+            return;
+        }
+        self.counters.broker_logins.increment();
         let Some(key) = who.key else { return };
-        if !self.claims.claim(key, &who.identity) {
-            let _ = self.counters.reasons.note("claim_without_room", self.clock.now_ms());
+        if self.claims.claim(key, &who.identity) {
+            return;
+        }
+        if self.counters.reasons.note("claim_without_room", self.clock.now_ms()).is_some() {
+            tracing::warn!(
+                "{key} is not claimed by its login: too many keys are; `meshbox account claims` \
+                 lists them"
+            );
         }
     }
 
-    /// A failed login: counted, and answered otherwise if its address has to wait. What is right comes
-    /// in all the same, so that one gateway with a wrong password does not keep out its neighbours
-    /// behind the same address.
+    /// The key that somebody would speak for who logs in by this name.
+    pub(super) fn key_of(&self, name: &str) -> Option<ObserverKey> {
+        let by_token = token::key_in(name);
+        let file = self.file();
+        let own = || file.accounts.find(name).and_then(|account| account.key);
+        by_token.or_else(own).map(ObserverKey).or_else(|| self.claims.bound(name))
+    }
+
+    /// Takes a key back from who holds it. An account that had learnt it is another one then: its
+    /// connections end.
+    pub(super) fn release(&self, key: ObserverKey) -> Released {
+        let file = self.lock_file();
+        let released = self.claims.release(key, &file.accounts);
+        let learnt = released.released.iter().filter(|row| row.by == ClaimKind::Learnt);
+        learnt.for_each(|row| self.seats.clear(&row.holder));
+        released
+    }
+
+    /// A failed login: counted, and answered otherwise if its address has to wait. What is known
+    /// to be right comes in all the same, so that one gateway with a wrong password does not keep out
+    /// its neighbours behind the same address; what would have to be tried does not.
     fn failed(&self, refusal: &Refusal, peer: IpAddr) -> Refusal {
         self.counters.broker_logins_failed.increment();
         let wait = self.waits(peer);
@@ -209,6 +275,12 @@ impl Register {
         let changed: Vec<_> = changed.map(|old| Arc::clone(&old.name)).collect();
         changed.iter().for_each(|name| self.seats.clear(name));
         self.claims.accounts_are(&new.accounts);
+        // What is kept for a role was granted to that role.
+        let reads_on = |old: &Account| {
+            new.accounts.find(&old.name).is_some_and(|n| (n.role, n.key) == (old.role, old.key))
+        };
+        let void = file.accounts.iter().filter(|old| !reads_on(old));
+        void.for_each(|old| (self.keeper)(News::Dismissed(Arc::clone(&old.name))));
         *file = Arc::new(new);
         changed
     }

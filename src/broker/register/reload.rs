@@ -27,7 +27,7 @@ pub(in crate::broker) async fn follow(
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         if let Some(remembered) = recalled() {
-            register.claims.recall(remembered, &register.file().accounts);
+            register.recall(remembered);
         }
         let path = register.file().path.clone();
         let now = AccountsFile::stamp_now(&path);

@@ -28,6 +28,10 @@ const MAX_BYTES: usize = 8 << 20;
 /// One identity may have this part of either: it takes four of them to keep everyone else out.
 const PART_OF_ALL: usize = 4;
 
+/// All who have logged in by token have one such part together, since anybody can make keys, and each
+/// of them this part of it: a configuration and a neighbour report in each of a few regions.
+const PART_OF_TOKENS: usize = 20;
+
 /// What an entry costs beside its topic and payload, in bytes.
 const OVERHEAD: usize = 200;
 
@@ -51,9 +55,18 @@ pub(super) struct Retained {
 pub(super) struct Shelf {
     messages: BTreeMap<Arc<str>, Retained>,
     total: Share,
-    shares: HashMap<Identity, Share>,
+    shares: HashMap<Holder, Share>,
     /// Topics of which the file does not know the present state.
     changed: BTreeSet<Arc<str>>,
+}
+
+/// Who has a share.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// An owner.
+    One(Identity),
+    /// Everyone who has logged in by token.
+    Tokens,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,7 +171,7 @@ impl Shelf {
     }
 
     fn has_room_for(&self, message: &Retained) -> Result<(), Full> {
-        let Some(owner) = message.owner.as_ref().map(place) else { return Ok(()) };
+        let Some(owner) = &message.owner else { return Ok(()) };
         let new = Share { messages: 1, bytes: cost(message) };
         let old = self.messages.get(&message.topic).filter(|old| old.owner.is_some());
         let less = |share: Share, old: Option<&Retained>| Share {
@@ -169,35 +182,41 @@ impl Shelf {
             share.messages + new.messages <= MAX_MESSAGES / part
                 && share.bytes + new.bytes <= MAX_BYTES / part
         };
-        let own = self.shares.get(&owner).copied().unwrap_or_default();
-        let old_is_own = old.filter(|old| old.owner.as_ref().map(place).as_ref() == Some(&owner));
-        if !fits(less(own, old_is_own), PART_OF_ALL) {
-            return Err(Full::Own);
+        for (holder, part) in holders(owner) {
+            let share = self.shares.get(&holder).copied().unwrap_or_default();
+            let counts = |old: &&Retained| {
+                old.owner.as_ref().is_some_and(|owner| holders(owner).any(|(it, _)| it == holder))
+            };
+            if !fits(less(share, old.filter(counts)), part) {
+                return Err(Full::Own);
+            }
         }
         if fits(less(self.total, old), 1) { Ok(()) } else { Err(Full::All) }
     }
 
     fn put(&mut self, message: Retained) {
         if let Some(owner) = &message.owner {
-            let share = self.shares.entry(place(owner)).or_default();
-            for share in [share, &mut self.total] {
+            let add = |share: &mut Share| {
                 share.messages += 1;
                 share.bytes += cost(&message);
-            }
+            };
+            add(&mut self.total);
+            holders(owner).for_each(|(holder, _)| add(self.shares.entry(holder).or_default()));
         }
         self.messages.insert(Arc::clone(&message.topic), message);
     }
 
     fn take_off(&mut self, topic: &str) -> Option<Retained> {
         let old = self.messages.remove(topic)?;
-        if let Some(owner) = old.owner.as_ref().map(place) {
+        if let Some(owner) = &old.owner {
             self.total.messages -= 1;
             self.total.bytes -= cost(&old);
-            if let Some(share) = self.shares.get_mut(&owner) {
+            for (holder, _) in holders(owner) {
+                let Some(share) = self.shares.get_mut(&holder) else { continue };
                 share.messages -= 1;
                 share.bytes -= cost(&old);
                 if share.messages == 0 {
-                    self.shares.remove(&owner);
+                    self.shares.remove(&holder);
                 }
             }
         }
@@ -220,6 +239,14 @@ fn is_over(message: &Retained, now_ms: i64) -> bool {
 
 fn cost(message: &Retained) -> usize {
     message.topic.len() + message.payload.len() + OVERHEAD
+}
+
+/// In whose shares a message of this owner counts, and which part of all each of them is.
+fn holders(owner: &Identity) -> impl Iterator<Item = (Holder, usize)> {
+    let by_token = matches!(owner, Identity::Observer(_));
+    let own = if by_token { PART_OF_ALL * PART_OF_TOKENS } else { PART_OF_ALL };
+    let one = (Holder::One(place(owner)), own);
+    std::iter::once(one).chain(by_token.then_some((Holder::Tokens, PART_OF_ALL)))
 }
 
 /// What counts as one owner: of IPv6 the first 64 bits, since every host of such a network can take

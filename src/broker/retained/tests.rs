@@ -1,6 +1,7 @@
 //! The shelf alone.
 
 use super::*;
+use crate::broker::identity::ObserverKey;
 
 const HOUR: i64 = 3_600_000;
 
@@ -83,6 +84,34 @@ fn one_identity_cannot_fill_the_shelf() {
     let kept = (0..10).filter(|n| keep(&mut shelf, &format!("t/{n}"), &big).is_ok()).count();
     assert_eq!(kept, 3);
     assert_eq!(shelf.keep(message("other", &big, who(2))), Ok(()));
+}
+
+#[test]
+fn keys_that_anybody_can_make_leave_room_for_everyone_else() {
+    let mut shelf = Shelf::default();
+    let by_token = |n: u16| {
+        let mut key = [0; 32];
+        key[..2].copy_from_slice(&n.to_be_bytes());
+        Identity::Observer(ObserverKey(key))
+    };
+    let mut kept = 0;
+    for n in 0..8_000 {
+        let topic = format!("meshcore/R{n}/x/neighbors");
+        kept += usize::from(shelf.keep(message(&topic, b"x", by_token(n / 1_000))).is_ok());
+    }
+    // Each of them has a part of the part that they have together.
+    assert_eq!(kept, 8 * (MAX_MESSAGES / PART_OF_ALL / PART_OF_TOKENS));
+    for n in 8..1_000 {
+        let topic = format!("meshcore/SJC/{n}/neighbors");
+        kept += usize::from(shelf.keep(message(&topic, b"x", by_token(n))).is_ok());
+    }
+    assert_eq!(kept, MAX_MESSAGES / PART_OF_ALL);
+    let hers = message("homeassistant/x", b"x", Identity::Account("hass".into()));
+    assert_eq!(shelf.keep(hers), Ok(()));
+    // What they let go makes room for others of them.
+    shelf.remove("meshcore/R0/x/neighbors");
+    let again = message("meshcore/SJC/9999/neighbors", b"x", by_token(999));
+    assert_eq!(shelf.keep(again), Ok(()));
 }
 
 #[test]

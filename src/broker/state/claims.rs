@@ -30,13 +30,15 @@ pub(in crate::broker) struct Binding {
 /// All of them, and which of them the file does not know.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Claims {
-    claims: BTreeMap<ObserverKey, Claim>,
+    /// By key: everyone who has logged in for it, the first one first.
+    claims: BTreeMap<ObserverKey, Vec<Claim>>,
     bindings: BTreeMap<Arc<str>, Binding>,
     changed_claims: BTreeSet<ObserverKey>,
     changed_bindings: BTreeSet<Arc<str>>,
 }
 
-/// Most of either: a token is needed for each, and each costs a hundred bytes.
+/// Keys that may be claimed by token, and bindings: each costs a hundred bytes, and anybody who may log
+/// in can make keys.
 pub(super) const MAX_CLAIMS: usize = 10_000;
 
 /// There are too many already.
@@ -44,17 +46,19 @@ pub(super) const MAX_CLAIMS: usize = 10_000;
 #[error("{MAX_CLAIMS} keys are claimed already")]
 pub(in crate::broker) struct TooMany;
 
-/// What the file does not know yet; `None`: it is gone.
+/// What the file does not know yet.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Changes {
-    pub(super) claims: Vec<(ObserverKey, Option<Claim>)>,
+    /// Everyone who holds a key now; nobody: it is free again.
+    pub(super) claims: Vec<(ObserverKey, Vec<Claim>)>,
+    /// `None`: it is gone.
     pub(super) bindings: Vec<(Arc<str>, Option<Binding>)>,
 }
 
 impl Claims {
     /// Every claim.
     pub(super) fn claims(&self) -> Vec<Claim> {
-        self.claims.values().cloned().collect()
+        self.claims.values().flatten().cloned().collect()
     }
 
     /// Every binding.
@@ -62,13 +66,16 @@ impl Claims {
         self.bindings.values().cloned().collect()
     }
 
-    /// Notes a claim in place of an earlier one to the same key.
+    /// Notes a claim in place of an earlier one of the same holder.
     pub(super) fn claim(&mut self, claim: Claim) -> Result<(), TooMany> {
-        if self.claims.len() >= MAX_CLAIMS && !self.claims.contains_key(&claim.key) {
+        // Accounts are as many as their file has.
+        let by_token = matches!(claim.identity, Identity::Observer(_));
+        let is_new = !self.claims.contains_key(&claim.key);
+        if by_token && is_new && self.claims.len() >= MAX_CLAIMS {
             return Err(TooMany);
         }
         self.changed_claims.insert(claim.key);
-        self.claims.insert(claim.key, claim);
+        self.put(claim);
         Ok(())
     }
 
@@ -85,19 +92,41 @@ impl Claims {
     /// Forgets an account's binding and claims, when the account is gone.
     pub(super) fn forget(&mut self, account: &str) {
         let its = |claim: &Claim| matches!(&claim.identity, Identity::Account(name) if **name == *account);
-        let keys: Vec<_> = self.claims.values().filter(|c| its(c)).map(|c| c.key).collect();
-        for key in keys {
-            self.claims.remove(&key);
-            self.changed_claims.insert(key);
-        }
+        self.let_go(its);
         if let Some(binding) = self.bindings.remove(account) {
             self.changed_bindings.insert(binding.account);
         }
     }
 
+    /// Forgets that somebody holds a key.
+    pub(super) fn release(&mut self, key: ObserverKey, holder: &Identity) {
+        self.let_go(|claim| claim.key == key && claim.identity == *holder);
+    }
+
+    fn let_go(&mut self, goes: impl Fn(&Claim) -> bool) {
+        let changed = &mut self.changed_claims;
+        self.claims.retain(|key, holders| {
+            let before = holders.len();
+            holders.retain(|claim| !goes(claim));
+            if holders.len() < before {
+                changed.insert(*key);
+            }
+            !holders.is_empty()
+        });
+    }
+
+    fn put(&mut self, claim: Claim) {
+        let holders = self.claims.entry(claim.key).or_default();
+        match holders.iter_mut().find(|it| it.identity == claim.identity) {
+            Some(held) => *held = claim,
+            None => holders.push(claim),
+        }
+    }
+
     /// Puts back what the file had.
-    pub(super) fn restore(&mut self, claims: Vec<Claim>, bindings: Vec<Binding>) {
-        self.claims.extend(claims.into_iter().map(|c| (c.key, c)));
+    pub(super) fn restore(&mut self, mut claims: Vec<Claim>, bindings: Vec<Binding>) {
+        claims.sort_by_key(|claim| claim.at_ms);
+        claims.into_iter().for_each(|claim| self.put(claim));
         self.bindings.extend(bindings.into_iter().map(|b| (Arc::clone(&b.account), b)));
     }
 
@@ -105,7 +134,9 @@ impl Claims {
         let claims = std::mem::take(&mut self.changed_claims).into_iter();
         let bindings = std::mem::take(&mut self.changed_bindings).into_iter();
         Changes {
-            claims: claims.map(|key| (key, self.claims.get(&key).cloned())).collect(),
+            claims: claims
+                .map(|key| (key, self.claims.get(&key).cloned().unwrap_or_default()))
+                .collect(),
             bindings: bindings
                 .map(|name| (Arc::clone(&name), self.bindings.get(&name).cloned()))
                 .collect(),
@@ -116,7 +147,7 @@ impl Claims {
         self.changed_claims.clear();
         self.changed_bindings.clear();
         Changes {
-            claims: self.claims.values().map(|c| (c.key, Some(c.clone()))).collect(),
+            claims: self.claims.iter().map(|(key, holders)| (*key, holders.clone())).collect(),
             bindings: self
                 .bindings
                 .values()

@@ -32,7 +32,7 @@ pub(super) struct Loaded {
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::broker) enum Error {
     /// A later meshbox wrote it: it is left alone.
     #[error(
         "it was written by a newer meshbox (version {0}, this one knows {VERSION}): update, or move it away"
@@ -47,7 +47,7 @@ pub(super) enum Error {
 }
 
 /// The layout that this program writes (`PRAGMA user_version`).
-const VERSION: i64 = 1;
+const VERSION: i64 = 1 + rows::STEPS.len() as i64;
 
 /// Pages of 4 KiB: 128 MiB, several times what the bounds in memory add up to.
 const MAX_PAGES: i64 = 32 * 1024;
@@ -97,10 +97,7 @@ impl File {
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "journal_size_limit", 1 << 20)?;
         conn.pragma_update(None, "max_page_count", MAX_PAGES)?;
-        if version == 0 {
-            let all = format!("BEGIN; {} PRAGMA user_version = {VERSION}; COMMIT", rows::SCHEMA);
-            conn.execute_batch(&all)?;
-        }
+        bring_up_to_date(&conn, version)?;
         let loaded = Loaded::read(&conn)?;
         Ok((Self { conn }, loaded))
     }
@@ -192,6 +189,26 @@ impl Loaded {
         }
         keepsakes.claims().restore(self.claims, self.bindings);
     }
+
+    /// Puts back the claims and nothing else.
+    pub(super) fn restore_claims(self, keepsakes: &Keepsakes) {
+        keepsakes.claims().restore(self.claims, self.bindings);
+    }
+}
+
+/// Lays an empty file out, or makes of an older layout the one that this program writes, wholly or not
+/// at all.
+fn bring_up_to_date(conn: &Connection, version: i64) -> Result<(), Error> {
+    let steps = match usize::try_from(version) {
+        Ok(0) => rows::SCHEMA.to_owned(),
+        Ok(version) => rows::STEPS.get(version - 1..).unwrap_or_default().concat(),
+        Err(_) => return Err(Error::Damaged(format!("its version is {version}"))),
+    };
+    if !steps.is_empty() {
+        let all = format!("BEGIN; {steps} PRAGMA user_version = {VERSION}; COMMIT");
+        conn.execute_batch(&all)?;
+    }
+    Ok(())
 }
 
 /// Makes the file if it is missing, for its owner alone: names, keys and messages are in it. SQLite

@@ -13,6 +13,7 @@
 //! acknowledged.
 
 mod claims;
+mod closed;
 mod file;
 mod keepsakes;
 mod rows;
@@ -20,6 +21,7 @@ mod rows;
 mod tests;
 
 pub(super) use claims::{Binding, Claim, TooMany};
+pub(super) use closed::ClosedFile;
 pub(super) use keepsakes::Keepsakes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+
 use self::file::{Error, File};
+use super::identity::{Identity, ObserverKey};
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::message::{Outcome, Receipt};
@@ -164,7 +169,7 @@ impl State {
         self.keepsakes().claims().bindings()
     }
 
-    /// Notes a claim, in place of an earlier one to the same key. It is in the file within moments.
+    /// Notes a claim, in place of an earlier one of the same holder. It is in the file within moments.
     ///
     /// # Errors
     /// [`TooMany`].
@@ -187,6 +192,21 @@ impl State {
     /// Forgets the binding and the claims of an account that is gone.
     pub(super) fn forget(&self, account: &str) {
         self.keepsakes().claims().forget(account);
+        self.changed_soon();
+    }
+
+    /// Waits until everything that has changed is in the file; not at all while that cannot be written.
+    pub(super) async fn written(&self) {
+        #[expect(clippy::disallowed_methods, reason = "one completion")]
+        let (mailbox, mut inbox) = mpsc::unbounded_channel();
+        self.changed_for(Receipt::new(mailbox, 1, 1));
+        // Without a completion the thread has ended, and with it the hub's life.
+        let _ = inbox.recv().await;
+    }
+
+    /// Forgets that somebody holds a key.
+    pub(super) fn release(&self, key: ObserverKey, holder: &Identity) {
+        self.keepsakes().claims().release(key, holder);
         self.changed_soon();
     }
 

@@ -23,10 +23,21 @@ pub(super) const SCHEMA: &str = "
     CREATE TABLE queued (session INTEGER NOT NULL, serial INTEGER NOT NULL, topic TEXT NOT NULL,
         payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL,
         at_ms INTEGER NOT NULL, PRIMARY KEY (session, serial)) WITHOUT ROWID;
-    CREATE TABLE claims (key BLOB PRIMARY KEY, identity TEXT NOT NULL, at_ms INTEGER NOT NULL)
-        WITHOUT ROWID;
+    CREATE TABLE claims (key BLOB NOT NULL, identity TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        PRIMARY KEY (key, identity)) WITHOUT ROWID;
     CREATE TABLE bindings (account TEXT PRIMARY KEY, key BLOB NOT NULL, at_ms INTEGER NOT NULL)
         WITHOUT ROWID;";
+
+/// What makes each layout of the one before it: the first of version 1, and so on. A change of
+/// [`SCHEMA`] comes with one more.
+pub(super) const STEPS: [&str; 1] = [
+    // A key may have several holders.
+    "CREATE TABLE claims_of_all (key BLOB NOT NULL, identity TEXT NOT NULL, at_ms INTEGER NOT NULL,
+        PRIMARY KEY (key, identity)) WITHOUT ROWID;
+    INSERT INTO claims_of_all SELECT key, identity, at_ms FROM claims;
+    DROP TABLE claims;
+    ALTER TABLE claims_of_all RENAME TO claims;",
+];
 
 const EMPTY: &str = "DELETE FROM retained; DELETE FROM sessions; DELETE FROM queued;
     DELETE FROM claims; DELETE FROM bindings;";
@@ -99,11 +110,11 @@ fn queued(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
 fn bonds(tx: &Transaction<'_>, changes: &claims::Changes) -> rusqlite::Result<()> {
     let mut put = tx.prepare_cached("INSERT OR REPLACE INTO claims VALUES (?, ?, ?)")?;
     let mut remove = tx.prepare_cached("DELETE FROM claims WHERE key = ?")?;
-    for (key, claim) in &changes.claims {
-        match claim {
-            Some(c) => put.execute(params![key.0, identity_text(&c.identity), c.at_ms])?,
-            None => remove.execute([key.0])?,
-        };
+    for (key, holders) in &changes.claims {
+        remove.execute([key.0])?;
+        for claim in holders {
+            put.execute(params![key.0, identity_text(&claim.identity), claim.at_ms])?;
+        }
     }
     let mut put = tx.prepare_cached("INSERT OR REPLACE INTO bindings VALUES (?, ?, ?)")?;
     let mut remove = tx.prepare_cached("DELETE FROM bindings WHERE account = ?")?;

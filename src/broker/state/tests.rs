@@ -122,6 +122,72 @@ fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
 }
 
 #[test]
+fn everyone_who_holds_a_key_is_remembered_and_forgotten_alone() {
+    let (_dir, path) = file();
+    let claim = |identity, at_ms| Claim { key: ObserverKey([7; 32]), identity, at_ms };
+    let token = claim(Identity::Observer(ObserverKey([7; 32])), 5);
+    let account = claim(who().unwrap(), 6);
+    let hub = Hub::start(&path);
+    hub.state().claim(token.clone()).unwrap();
+    hub.state().claim(account.clone()).unwrap();
+    hub.writer.finish();
+    let hub = Hub::start(&path);
+    assert_eq!(hub.state().claims(), [token.clone(), account]);
+    hub.state().forget("hass");
+    hub.writer.finish();
+    let hub = Hub::start(&path);
+    assert_eq!(hub.state().claims(), std::slice::from_ref(&token));
+    hub.state().release(token.key, &token.identity);
+    hub.writer.finish();
+    assert_eq!(rows(&path, "claims"), 0);
+}
+
+#[test]
+fn a_file_of_the_first_layout_is_taken_up_with_its_claims() {
+    let (_dir, path) = file();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL,
+            owner TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE sessions (id INTEGER PRIMARY KEY, identity TEXT NOT NULL,
+            client_id TEXT NOT NULL, filters TEXT NOT NULL, away_since_ms INTEGER,
+            keep_ms INTEGER NOT NULL);
+        CREATE TABLE queued (session INTEGER NOT NULL, serial INTEGER NOT NULL, topic TEXT NOT NULL,
+            payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL,
+            at_ms INTEGER NOT NULL, PRIMARY KEY (session, serial)) WITHOUT ROWID;
+        CREATE TABLE claims (key BLOB PRIMARY KEY, identity TEXT NOT NULL, at_ms INTEGER NOT NULL)
+            WITHOUT ROWID;
+        CREATE TABLE bindings (account TEXT PRIMARY KEY, key BLOB NOT NULL, at_ms INTEGER NOT NULL)
+            WITHOUT ROWID;
+        INSERT INTO claims VALUES (zeroblob(32), 'account hass', 5);
+        INSERT INTO retained VALUES ('homeassistant/x', x'31', 1, 'account hass', 1000);
+        PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(conn);
+    let hub = Hub::start(&path);
+    assert_eq!(hub.trouble(), None);
+    assert_eq!(hub.retained(), [("homeassistant/x".to_owned(), "1".to_owned())]);
+    let key = ObserverKey([0; 32]);
+    let claim = Claim { key, identity: who().unwrap(), at_ms: 5 };
+    assert_eq!(hub.state().claims(), [claim]);
+    hub.state().claim(Claim { key, identity: Identity::Observer(key), at_ms: 6 }).unwrap();
+    hub.writer.finish();
+    assert_eq!(rows(&path, "claims"), 2);
+    let (_dir, fresh) = file();
+    Hub::start(&fresh).writer.finish();
+    let schema = |path: &Path| -> Vec<(String, String)> {
+        let conn = rusqlite::Connection::open(path).unwrap();
+        let sql = "SELECT name, sql FROM sqlite_schema ORDER BY name";
+        let mut all = conn.prepare(sql).unwrap();
+        let plain = |sql: String| sql.replace('"', "").split_whitespace().collect::<String>();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, plain(row.get(1)?)));
+        all.query_map([], row).unwrap().map(Result::unwrap).collect()
+    };
+    assert_eq!(schema(&path), schema(&fresh), "an older file ends as a new one begins");
+}
+
+#[test]
 fn the_last_changes_are_written_at_the_end() {
     let (_dir, path) = file();
     let hub = Hub::start(&path);

@@ -1,10 +1,18 @@
-//! What `meshbox status` says about the clients of our broker, in tables.
+//! What `meshbox status` says about the connections and sessions of our broker, in a hundred columns.
 
-use super::span;
-use crate::broker::board::{Clients, ConnectionRow, ObserverRow, RefusalRow, Sort};
+use super::layout::{brief, short, size, table};
+use super::observers::token;
+use super::refusals;
+use crate::broker::board::{Clients, ConnectionRow};
+use crate::counters::QueueState;
 
-/// So many connections and refusals are shown beside the rest of the status.
+/// So many connections, and so many refusals, are shown beside the rest of the status.
 const IN_SHORT: usize = 10;
+const REFUSALS_IN_SHORT: usize = 5;
+
+/// So many characters of an identity, and of a client id, are shown in a column.
+const IDENTITY: usize = 14;
+const CLIENT_ID: usize = 20;
 
 /// The connections and the newest refusals, as far as they are few.
 pub(super) fn in_short(clients: &Clients) -> String {
@@ -13,170 +21,130 @@ pub(super) fn in_short(clients: &Clients) -> String {
         let shown = &clients.connections[..clients.connections.len().min(IN_SHORT)];
         text.push_str(&format!("connections ({})\n", clients.connections.len()));
         text.push_str(&connection_table(shown, clients.now_ms));
-        text.push_str(&more(clients.connections.len(), "--connections"));
+        text.push_str(&more(clients.connections.len(), IN_SHORT, "--connections"));
+    }
+    if !clients.away.is_empty() {
+        let shown = &clients.away[..clients.away.len().min(IN_SHORT)];
+        text.push_str(&away_list(clients.away.len(), shown, clients.now_ms));
+        text.push_str(&more(clients.away.len(), IN_SHORT, "--connections"));
     }
     if !clients.refusals.is_empty() {
-        let shown = &clients.refusals[..clients.refusals.len().min(IN_SHORT)];
+        let shown = &clients.refusals[..clients.refusals.len().min(REFUSALS_IN_SHORT)];
         text.push_str("recent refusals\n");
-        text.push_str(&refusal_table(shown, clients.now_ms));
-        text.push_str(&more(clients.refusals.len(), "--refusals"));
+        text.push_str(&refusals::list(shown, clients.now_ms));
+        text.push_str(&more(clients.refusals.len(), REFUSALS_IN_SHORT, "--refusals"));
     }
     text
 }
 
-/// Every connection.
+/// Every connection, and every session that is kept for a client that is away.
 pub(super) fn connections(clients: &Clients) -> String {
-    if clients.connections.is_empty() {
-        return "nobody is connected\n".to_owned();
+    let mut text = match &clients.connections[..] {
+        [] => "nobody is connected\n".to_owned(),
+        rows => connection_table(rows, clients.now_ms),
+    };
+    if !clients.away.is_empty() {
+        text.push_str(&away_list(clients.away.len(), &clients.away, clients.now_ms));
     }
-    connection_table(&clients.connections, clients.now_ms)
+    text
 }
 
-/// Every refusal that is remembered.
-pub(super) fn refusals(clients: &Clients) -> String {
-    if clients.refusals.is_empty() {
-        return "nothing was refused since the hub started\n".to_owned();
-    }
-    refusal_table(&clients.refusals, clients.now_ms)
-}
-
-/// Every observer that is remembered.
-pub(super) fn observers(clients: &Clients) -> String {
-    if clients.observers.is_empty() {
-        return "nobody was heard since the hub started\n".to_owned();
-    }
-    let rows = clients.observers.iter().map(|row| observer_row(row, clients.now_ms));
-    let head = ["observer", "region", "spoken for by", "last", "messages", "odd"];
-    table(&head, rows)
-}
-
-fn more(all: usize, flag: &str) -> String {
-    match all.saturating_sub(IN_SHORT) {
+fn more(all: usize, shown: usize, flag: &str) -> String {
+    match all.saturating_sub(shown) {
         0 => String::new(),
         more => format!("  … and {more} more: meshbox status {flag}\n"),
     }
 }
 
 fn connection_table(rows: &[ConnectionRow], now_ms: i64) -> String {
-    let head = ["from", "as", "client id", "on", "since", "last", "in", "out", "waiting", "odd"];
+    let head = ["from", "as", "client id", "since", "last", "in", "out"];
+    let several = rows.iter().any(|row| row.listener != rows[0].listener);
     let row = |row: &ConnectionRow| {
         let name = match &row.identity {
             // A token's identity is its key; of a key the first digits tell it apart.
-            Some(identity) => format!("{} ({})", short(identity), row.role),
+            Some(identity) => format!("{} ({})", short(identity, IDENTITY), row.role),
             None => row.role.clone(),
         };
-        [
+        let cells = [
             row.from.clone(),
             name,
-            short(&row.client_id),
-            row.listener.clone(),
-            span(now_ms - row.since_ms),
-            row.last_message_ms.map_or_else(|| "–".to_owned(), |at| ago(now_ms - at)),
+            short(&row.client_id, CLIENT_ID),
+            brief(now_ms - row.since_ms),
+            row.last_message_ms.map_or_else(|| "–".to_owned(), |at| brief(now_ms - at)),
             row.messages_in.to_string(),
             row.messages_out.to_string(),
-            format!("{}/{}", row.unacknowledged, row.queued),
-            row.flags.join(", "),
-        ]
+        ];
+        (cells, remarks(row, several, now_ms))
     };
     table(&head, rows.iter().map(row))
 }
 
-fn refusal_table(rows: &[RefusalRow], now_ms: i64) -> String {
-    let head = ["last", "times", "what", "from", "as", "client id", "reason", "about", "help"];
-    let row = |row: &RefusalRow| {
-        let sort = match row.sort {
-            Sort::Connection => "connection",
-            Sort::Closed => "closed",
-            Sort::Publish => "publish",
-            Sort::Subscription => "subscription",
-        };
-        [
-            ago(now_ms - row.at_ms),
-            row.times.to_string(),
-            sort.to_owned(),
-            row.from.clone(),
-            row.identity.as_deref().map_or_else(String::new, short),
-            short(&row.client_id),
-            row.reason.clone(),
-            row.about.clone(),
-            row.help.clone(),
-        ]
-    };
-    table(&head, rows.iter().map(row))
+/// What there is to say about a connection beside the columns.
+fn remarks(row: &ConnectionRow, several_listeners: bool, now_ms: i64) -> String {
+    let mut all = Vec::new();
+    if several_listeners {
+        all.push(format!("on {}", row.listener));
+    }
+    if row.unacknowledged > 0 {
+        all.push(format!("{} of its publishes not acknowledged yet", row.unacknowledged));
+    }
+    let waiting = waiting(row.queued, row.queued_bytes, row.lost);
+    all.extend(Some(waiting).filter(|it| !it.is_empty()));
+    all.extend(row.token_ends_ms.map(|ends_ms| token(ends_ms, now_ms)));
+    all.extend(row.flags.iter().map(|flag| odd(flag)));
+    all.join("; ")
 }
 
-fn observer_row(row: &ObserverRow, now_ms: i64) -> [String; 6] {
-    let mut odd = Vec::new();
-    for (count, what) in [(row.over_rate, "over the rate"), (row.duplicates, "sent again")] {
-        if count > 0 {
-            odd.push(format!("{count} {what}"));
+/// What waits for a subscriber, and what it has lost; empty where that is nothing.
+fn waiting(copies: u64, bytes: u64, lost: u64) -> String {
+    let size = if bytes > 0 { format!(" ({})", size(bytes)) } else { String::new() };
+    match (copies, lost) {
+        (0, 0) => String::new(),
+        (waiting, 0) => format!("{waiting} copies wait for it{size}"),
+        (0, lost) => format!("{lost} copies lost, since it read too slowly"),
+        (waiting, lost) => {
+            format!("{waiting} copies wait for it{size}, {lost} lost, since it read too slowly")
         }
     }
-    odd.extend(row.last_refusal.clone());
-    if let Some(ends) = row.token_ends_ms {
-        odd.push(format!("token ends in {}", span(ends - now_ms)));
-    }
-    [
-        row.key.as_deref().map_or_else(|| "–".to_owned(), short),
-        row.region.clone(),
-        format!("{} from {}", short(&row.identity), row.from),
-        ago(now_ms - row.last_ms),
-        row.messages.to_string(),
-        odd.join(", "),
-    ]
 }
 
-fn ago(ms: i64) -> String {
-    format!("{} ago", span(ms))
-}
-
-/// The beginning of a long name: of a key's 64 digits nobody reads more than the first.
-fn short(name: &str) -> String {
-    const MOST: usize = 24;
-    if name.chars().count() <= MOST {
-        return name.to_owned();
-    }
-    let mut short: String = name.chars().take(MOST - 1).collect();
-    short.push('…');
-    short
-}
-
-/// Columns as wide as their widest entry; the last one ends where it ends.
-fn table<const N: usize>(head: &[&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut rows: Vec<[String; N]> = rows.collect();
-    rows.insert(0, head.map(str::to_owned));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("  {}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+/// A flag of the board in words.
+fn odd(flag: &str) -> String {
+    let words = match flag {
+        "placeholder_region" => "its region is a placeholder: set its iata",
+        "same_client_id" => "another client has the same client id",
+        "same_observer" => "another client speaks for the same observer",
+        "over_rate" => "it sends too much",
+        "duplicates" => "it sends packets again",
+        other => other,
     };
-    rows.iter().map(line).collect()
+    words.to_owned()
+}
+
+fn away_list(all: usize, rows: &[QueueState], now_ms: i64) -> String {
+    let head = ["whose", "client id", "away", "ends in", "waiting", "size", "lost"];
+    let row = |row: &QueueState| {
+        let since = |at: Option<i64>| at.map_or_else(|| "–".to_owned(), |at| brief(now_ms - at));
+        let cells = [
+            short(&row.identity, CLIENT_ID),
+            short(&row.client_id, CLIENT_ID),
+            since(row.away_since_ms),
+            row.kept_until_ms.map_or_else(|| "–".to_owned(), |at| brief(at - now_ms)),
+            row.messages.to_string(),
+            size(row.bytes),
+            row.lost.to_string(),
+        ];
+        (cells, String::new())
+    };
+    format!("sessions of clients that are away ({all})\n{}", table(&head, rows.iter().map(row)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refusal(n: i64) -> RefusalRow {
-        RefusalRow {
-            at_ms: n,
-            first_ms: n,
-            times: 3,
-            sort: Sort::Publish,
-            from: "10.0.0.9".into(),
-            identity: None,
-            client_id: "meshcore_A".into(),
-            listener: "tcp 0.0.0.0:1883".into(),
-            reason: "publish_to_internal".into(),
-            about: "meshcore/SJC/x/internal".into(),
-            help: "only admins publish there".into(),
-        }
-    }
-
-    #[test]
-    fn connections_are_a_table_whose_columns_stand_in_line() {
-        let row = |from: &str, id: &str| ConnectionRow {
+    fn connected(from: &str, id: &str) -> ConnectionRow {
+        ConnectionRow {
             from: from.into(),
             role: "anonymous".into(),
             client_id: id.into(),
@@ -184,57 +152,60 @@ mod tests {
             messages_in: 12,
             last_message_ms: Some(58_000),
             ..ConnectionRow::default()
-        };
-        let mut odd = row("192.168.1.20", &"meshcore_".repeat(9));
+        }
+    }
+
+    fn fits(text: &str) {
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+
+    #[test]
+    fn connections_are_a_table_with_remarks_below_the_rows() {
+        let mut odd = connected("192.168.1.20", &"meshcore_".repeat(9));
         odd.flags = vec!["same_client_id".into()];
+        (odd.identity, odd.role) = (Some("AB".repeat(32)), "publisher".into());
+        (odd.unacknowledged, odd.queued, odd.queued_bytes, odd.lost) = (2, 7, 45_678, 3);
+        odd.token_ends_ms = Some(121_000);
         let clients = Clients {
             now_ms: 60_000,
-            connections: vec![row("10.0.0.1", "é"), odd],
+            connections: vec![connected("10.0.0.1", "é"), odd],
             ..Clients::default()
         };
         let text = connections(&clients);
+        fits(&text);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1],
-            "  10.0.0.1      anonymous  é                         tcp 0.0.0.0:1883  1 min 0 s  \
-             2 s ago  12  0    0/0"
+            "  10.0.0.1      anonymous                   é                     1 min  2 s   12  0"
         );
-        assert!(lines[2].contains("meshcore_meshcore_meshc…"), "{text}");
-        assert!(lines[2].ends_with("0/0      same_client_id"), "{text}");
+        assert!(lines[2].contains("ABABABABABABA… (publisher)  meshcore_meshcore_m…  "), "{text}");
+        let remark = lines[3..].iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        assert_eq!(
+            remark,
+            "2 of its publishes not acknowledged yet; 7 copies wait for it (45 kB), 3 lost, since it \
+             read too slowly; its token ends in 1 min 1 s; another client has the same client id"
+        );
     }
 
     #[test]
-    fn the_short_form_shows_ten_and_says_where_the_others_are() {
-        assert_eq!(in_short(&Clients::default()), "");
-        let refusals = (0..12).map(refusal).collect();
-        let text = in_short(&Clients { refusals, now_ms: 5_000, ..Clients::default() });
-        assert_eq!(text.lines().count(), 13);
-        assert!(
-            text.contains("publish_to_internal  meshcore/SJC/x/internal  only admins"),
-            "{text}"
-        );
-        assert!(text.ends_with("… and 2 more: meshbox status --refusals\n"), "{text}");
-    }
-
-    #[test]
-    fn observers_tell_who_speaks_for_them_and_what_is_odd() {
-        let row = ObserverRow {
-            key: Some("A".repeat(64)),
-            identity: "roof".into(),
-            from: "10.0.0.1".into(),
-            region: "SJC".into(),
-            duplicates: 7,
-            token_ends_ms: Some(61_000),
-            last_refusal: Some("publish_too_large".into()),
-            ..ObserverRow::default()
+    fn sessions_of_clients_that_are_away_tell_what_waits_and_for_how_long() {
+        let away = QueueState {
+            identity: "home".into(),
+            client_id: "hass".into(),
+            kept: true,
+            away_since_ms: Some(0),
+            kept_until_ms: Some(86_400_000),
+            messages: 120,
+            bytes: 45_678,
+            lost: 3,
+            ..QueueState::default()
         };
-        let text = observers(&Clients { observers: vec![row], ..Clients::default() });
-        for part in [
-            "AAA…",
-            "roof from 10.0.0.1",
-            "7 sent again, publish_too_large, token ends in 1 min 1 s",
-        ] {
-            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        let clients = Clients { now_ms: 7_200_000, away: vec![away], ..Clients::default() };
+        for text in [connections(&clients), in_short(&clients)] {
+            fits(&text);
+            let row = "  home   hass       2 h   22 h     120      45 kB  3\n";
+            assert!(text.contains("sessions of clients that are away (1)\n"), "{text}");
+            assert!(text.ends_with(row), "{text}");
         }
     }
 }

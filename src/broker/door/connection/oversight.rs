@@ -11,6 +11,7 @@ use crate::broker::frame::Flags;
 use crate::broker::house::House;
 use crate::broker::identity::Who;
 use crate::broker::limits::Subject;
+use crate::broker::outbox::Outbox;
 use crate::config::Watch;
 
 impl<S> Connection<S> {
@@ -35,6 +36,7 @@ impl<S> Connection<S> {
             return Some(reason);
         }
         self.session.bound(key);
+        self.speaker.is(key);
         self.seat.bound(key.to_string());
         None
     }
@@ -95,7 +97,9 @@ impl<S> Connection<S> {
     /// Shows on the board what waits.
     pub(super) fn report(&self) {
         let copies = self.subscriber.as_ref().map_or(0, |s| s.deliveries.len());
-        self.seat.waits(copies + self.backlog.messages.len(), self.session.unacknowledged());
+        let queue = self.outbox.as_ref().map(Outbox::number);
+        let copies = copies + self.backlog.messages.len();
+        self.seat.waits(copies, queue, self.session.unacknowledged());
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 
-use super::super::access::{Binding, Claims, Nearness};
+use super::super::access::{Binding, Claims, Nearness, Whose};
 use super::*;
 use crate::broker::identity::{Identity, ObserverKey, Who};
 use crate::config::{Policy, Role};
@@ -33,9 +33,13 @@ fn token(own: &str) -> Who {
 struct Register(Mutex<Vec<Binding>>);
 
 impl Claims for Register {
-    fn holder(&self, asked: &ObserverKey) -> Option<Identity> {
+    fn whose(&self, asked: &ObserverKey, asks: &Identity) -> Whose {
         let bound = self.0.lock().unwrap();
-        bound.iter().find(|b| b.key == *asked).map(|b| b.identity.clone())
+        match bound.iter().find(|b| b.key == *asked) {
+            None => Whose::Nobodys,
+            Some(b) if b.identity == *asks => Whose::Own,
+            Some(_) => Whose::Others,
+        }
     }
 
     fn bind(&self, wanted: &Binding) -> Result<(), &'static str> {
@@ -84,7 +88,7 @@ async fn row_7_a_token_speaks_for_its_own_key_and_others_are_ignored_politely() 
     say(&mut gateway, &format!("meshcore/sjc/{}/packets", OWN.to_lowercase()), "own").await;
     let (topic, payload) = rig.stored.recv().await.unwrap();
     assert_eq!((topic, &payload[..]), (format!("meshcore/SJC/{OWN}/packets"), &b"own"[..]));
-    let clients = rig.house.board.clients(0);
+    let clients = rig.house.board.clients(0, &Default::default());
     assert_eq!(clients.connections[0].key.as_deref(), Some(OWN));
     assert_eq!(clients.refusals[0].reason, "publish_for_another_key");
     assert_eq!(clients.refusals[0].about, format!("meshcore/SJC/{OTHER}/packets"));
@@ -178,7 +182,10 @@ async fn row_5_a_shared_account_learns_its_key_and_keeps_to_it() {
     assert_eq!(reason("publish_for_another_key"), 1);
     assert_eq!(reason("account_is_bound_to_another_key"), 1);
     assert_eq!(reason("publish_for_a_claimed_key"), 1);
-    assert_eq!(rig.house.board.clients(0).connections[2].key.as_deref(), Some(OWN));
+    assert_eq!(
+        rig.house.board.clients(0, &Default::default()).connections[2].key.as_deref(),
+        Some(OWN)
+    );
 }
 
 #[tokio::test]
@@ -197,5 +204,8 @@ async fn a_will_is_judged_and_normalised_as_a_publish_is() {
     }
     let (topic, payload) = rig.stored.recv().await.unwrap();
     assert_eq!((topic, &payload[..]), (format!("meshcore/SJC/{OWN}/status"), &b"own"[..]));
-    assert_eq!(rig.house.board.clients(0).refusals[0].reason, "publish_for_another_key");
+    assert_eq!(
+        rig.house.board.clients(0, &Default::default()).refusals[0].reason,
+        "publish_for_another_key"
+    );
 }
