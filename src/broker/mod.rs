@@ -37,9 +37,11 @@ mod access;
 mod addresses;
 mod arrival;
 pub mod board;
+mod copy;
 mod door;
 mod forwarded;
 mod frame;
+mod grant;
 mod house;
 mod identity;
 mod limits;
@@ -61,6 +63,7 @@ mod state;
 mod throttle;
 mod tls;
 mod websocket;
+mod wills;
 
 #[doc(hidden)]
 pub use door::{Rehearsal, Taken};
@@ -277,9 +280,11 @@ impl Broker {
         let house = House::new(clock, counters, router, (state, register), signals)
             .with_policy(config.policy.clone(), claims)
             .with_board(self.board.clone());
+        let (house, intake) = (Arc::new(house), Intake::new(inlet, &self.intakes));
+        self.publish_wills(&house, &intake);
         Ok(Reception {
-            house: Arc::new(house),
-            intake: Intake::new(inlet, &self.intakes),
+            house,
+            intake,
             doors: self.doors.clone(),
             kill: self.kill.clone(),
             listener: "".into(),
@@ -289,6 +294,15 @@ impl Broker {
         })
     }
 
+    /// Starts the task that publishes wills which have waited.
+    fn publish_wills(&self, house: &Arc<House>, intake: &Intake) {
+        let told = (Arc::clone(&house.counters), house.clock.clone());
+        let panicked = say("publishing wills", told.0, told.1);
+        let (house, intake) = (Arc::clone(house), intake.clone());
+        let publish = move || door::publish_waiting(Arc::clone(&house), intake.clone());
+        self.doors.spawn(supervise(self.quiet.clone(), publish, panicked));
+    }
+
     /// Reads the state file and starts the thread that writes it.
     async fn remember(
         &mut self,
@@ -296,7 +310,8 @@ impl Broker {
         file: Option<PathBuf>,
         (counters, clock): (&Arc<Counters>, &Clock),
     ) -> Result<State, StartError> {
-        let keepsakes = Keepsakes::new(Outboxes::new(config.sessions));
+        let outboxes = Outboxes::new(config.sessions, Arc::clone(counters));
+        let keepsakes = Keepsakes::new(outboxes, Arc::clone(counters));
         let (theirs, told) = (keepsakes.clone(), (Arc::clone(counters), clock.clone()));
         let read = tokio::task::spawn_blocking(move || State::start(file, theirs, told));
         let writer = read.await.map_err(|e| StartError::Router(e.to_string()))?;

@@ -83,7 +83,7 @@ async fn a_client_without_a_name_is_given_one_and_told_what_it_may_send() {
         assert_eq!((ack.code, ack.session_present), (ConnectReturnCode::Success, false));
         let granted = ack.properties.unwrap();
         assert_eq!(granted.receive_max, Some(1_000));
-        assert_eq!(granted.max_packet_size, Some(66 * 1024));
+        assert_eq!(granted.max_packet_size, Some(70 * 1024));
         assert_eq!(granted.session_expiry_interval, Some(0), "nobody is kept by address");
         assert_eq!(granted.shared_subscription_available, Some(0));
         ids.push(granted.assigned_client_identifier.unwrap());

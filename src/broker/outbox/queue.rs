@@ -3,24 +3,53 @@
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 
-/// A copy for a subscriber. Topic and payload are shared with the other subscribers'.
+use crate::broker::copy::Copy;
+use crate::broker::frame::Properties;
+
+/// A copy for a subscriber. Topic, payload and properties are shared with the other subscribers'.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::broker) struct Item {
     /// Where it was published: printable ASCII.
     pub(in crate::broker) topic: Arc<str>,
     /// What was published.
     pub(in crate::broker) payload: Bytes,
+    /// What its publisher said of it.
+    pub(in crate::broker) said: Option<Arc<Properties>>,
     /// 0 or 1: the lesser of what was published and what was granted (MQTT-3.8.4-6).
     pub(in crate::broker) qos: QoS,
-    /// It was retained before the subscription (MQTT-3.3.1-8).
+    /// It was retained before the subscription (MQTT-3.3.1-8), or was published so and the subscription
+    /// wants to know.
     pub(in crate::broker) retain: bool,
+    /// The identifiers of the subscriptions that it comes by.
+    pub(in crate::broker) subscriptions: Vec<NonZeroU32>,
     /// Our clock when it arrived, in milliseconds since the Unix epoch.
     pub(in crate::broker) at_ms: i64,
+}
+
+impl Item {
+    /// A copy of this, for nobody in particular.
+    pub(super) fn of(copy: &Copy<'_>) -> Self {
+        Self {
+            topic: copy.topic.into(),
+            payload: copy.payload.clone(),
+            said: copy.said.cloned(),
+            qos: copy.served_qos(),
+            retain: false,
+            subscriptions: Vec::new(),
+            at_ms: copy.at_ms,
+        }
+    }
+
+    /// When it means nothing any more; `None`: never.
+    fn over_at_ms(&self) -> Option<i64> {
+        self.said.as_ref().and_then(|said| said.over_at_ms(self.at_ms))
+    }
 }
 
 /// A copy as it is to be written to the client.
@@ -38,15 +67,15 @@ pub(in crate::broker) struct Outgoing {
 /// link, and few enough for the small buffers of a microcontroller.
 pub(super) const WINDOW: usize = 32;
 
-/// What a waiting copy costs beside its topic and payload, in bytes.
-const OVERHEAD: usize = 160;
+/// What a waiting copy costs beside its topic, payload and properties, in bytes.
+const OVERHEAD: usize = 192;
 
 /// What may wait for one subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     /// Copies.
     pub(super) messages: usize,
-    /// Bytes of topics, payloads and [`OVERHEAD`].
+    /// Bytes of topics, payloads, properties and [`OVERHEAD`].
     pub(super) bytes: usize,
 }
 
@@ -64,6 +93,10 @@ pub(super) struct Queue {
     taken: Vec<u64>,
     /// The client takes fewer than [`WINDOW`].
     narrower: Option<usize>,
+    /// None of those that wait is over before this.
+    over_from_ms: Option<i64>,
+    /// Those that were over, since somebody asked.
+    expired: u64,
 }
 
 #[derive(Debug)]
@@ -98,8 +131,7 @@ impl Queue {
     /// first.
     pub(super) fn push(&mut self, item: Item, bounds: Bounds) -> u64 {
         let serial = self.next_serial();
-        self.bytes += cost(&item);
-        self.waiting.push_back((serial, item));
+        self.wait(serial, item);
         let mut lost = 0;
         while (self.len() > bounds.messages || self.bytes > bounds.bytes) && self.lose_oldest() {
             lost += 1;
@@ -114,8 +146,22 @@ impl Queue {
         true
     }
 
-    /// Gives up what waits and arrived before `oldest_ms`; returns how many that were.
-    pub(super) fn expire(&mut self, oldest_ms: i64) -> u64 {
+    /// Gives up what waits and arrived before `oldest_ms`; returns how many that were. What means
+    /// nothing any more goes, too.
+    pub(super) fn expire(&mut self, oldest_ms: i64, now_ms: i64) -> u64 {
+        if self.over_from_ms.is_some_and(|from| from <= now_ms) {
+            let all = std::mem::take(&mut self.waiting);
+            self.over_from_ms = None;
+            for (serial, item) in all {
+                if item.over_at_ms().is_some_and(|at| at <= now_ms) {
+                    self.leave(serial, &item);
+                    self.expired += 1;
+                } else {
+                    self.bytes -= cost(&item);
+                    self.wait(serial, item);
+                }
+            }
+        }
         let mut lost = 0;
         while self.waiting.front().is_some_and(|(_, item)| item.at_ms < oldest_ms) {
             lost += u64::from(self.lose_oldest());
@@ -123,8 +169,14 @@ impl Queue {
         lost
     }
 
-    /// The next copy to write; `None` when there is none, or when the window is full.
-    pub(super) fn next(&mut self) -> Option<Outgoing> {
+    /// How many copies meant nothing any more before they could be sent, since the last call.
+    pub(super) fn take_expired(&mut self) -> u64 {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// The next copy to write; `None` when there is none, or when the window is full. What was sent
+    /// before is sent again whatever its interval: its delivery had begun (MQTT-3.3.2-5).
+    pub(super) fn next(&mut self, now_ms: i64) -> Option<Outgoing> {
         let (window, underway) = (self.window(), self.sent.iter().filter(|s| !s.again).count());
         if let Some(sent) = self.sent.iter_mut().find(|sent| sent.again) {
             if underway >= window {
@@ -132,6 +184,10 @@ impl Queue {
             }
             sent.again = false;
             return Some(Outgoing { item: sent.item.clone(), pkid: sent.pkid, dup: true });
+        }
+        let over = |item: &Item| item.over_at_ms().is_some_and(|at| at <= now_ms);
+        while self.waiting.front().is_some_and(|(_, item)| over(item)) {
+            self.expired += u64::from(self.lose_oldest());
         }
         let (_, item) = self.waiting.front()?;
         if item.qos != QoS::AtMostOnce && !self.window_has_room() {
@@ -203,7 +259,14 @@ impl Queue {
     pub(super) fn restore(&mut self, serial: u64, item: Item) {
         self.last_serial = self.last_serial.max(serial);
         self.written = self.last_serial;
+        self.wait(serial, item);
+    }
+
+    fn wait(&mut self, serial: u64, item: Item) {
         self.bytes += cost(&item);
+        if let Some(over_at_ms) = item.over_at_ms() {
+            self.over_from_ms = Some(self.over_from_ms.map_or(over_at_ms, |at| at.min(over_at_ms)));
+        }
         self.waiting.push_back((serial, item));
     }
 
@@ -258,7 +321,9 @@ impl Queue {
 }
 
 fn cost(item: &Item) -> usize {
-    item.topic.len() + item.payload.len() + OVERHEAD
+    let said = item.said.as_ref().map_or(0, |said| said.cost());
+    let marks = item.subscriptions.len() * size_of::<NonZeroU32>();
+    item.topic.len() + item.payload.len() + said + marks + OVERHEAD
 }
 
 #[cfg(test)]
@@ -269,7 +334,8 @@ mod tests {
 
     fn item(n: u32, qos: QoS) -> Item {
         let payload = Bytes::from(n.to_string());
-        Item { topic: "t".into(), payload, qos, retain: false, at_ms: i64::from(n) }
+        let at_ms = i64::from(n);
+        Item { qos, ..Item::of(&Copy::ours("t", &payload, at_ms)) }
     }
 
     fn filled(range: std::ops::Range<u32>, bounds: Bounds) -> (Queue, u64) {
@@ -279,7 +345,7 @@ mod tests {
     }
 
     fn sent(queue: &mut Queue) -> Vec<(String, u16, bool)> {
-        let next = std::iter::from_fn(|| queue.next());
+        let next = std::iter::from_fn(|| queue.next(0));
         next.map(|o| (String::from_utf8(o.item.payload.to_vec()).unwrap(), o.pkid, o.dup)).collect()
     }
 
@@ -331,7 +397,7 @@ mod tests {
         assert_eq!(sent(&mut queue)[0].1, 1);
         for n in 0..70_000 {
             queue.push(item(n, QoS::AtLeastOnce), ROOMY);
-            let pkid = queue.next().unwrap().pkid;
+            let pkid = queue.next(0).unwrap().pkid;
             assert!(pkid > 1, "{pkid}");
             assert!(queue.acknowledge(pkid));
         }
@@ -378,7 +444,7 @@ mod tests {
     #[test]
     fn what_waits_too_long_expires() {
         let (mut queue, _) = filled(0..10, ROOMY);
-        assert_eq!(queue.expire(4), 4);
+        assert_eq!(queue.expire(4, 0), 4);
         assert_eq!(sent(&mut queue)[0].0, "4");
     }
 
@@ -424,5 +490,41 @@ mod tests {
         assert_eq!(queue.len(), WINDOW);
         queue.resume();
         assert!(queue.send_first(item(52, QoS::AtLeastOnce)).is_none());
+    }
+
+    fn expiring(n: u32, expiry_s: u32) -> Item {
+        let said = Properties { expiry_s: Some(expiry_s), ..Properties::default() };
+        Item { said: Some(Arc::new(said)), ..item(n, QoS::AtLeastOnce) }
+    }
+
+    #[test]
+    fn what_means_nothing_any_more_is_not_sent_and_goes_from_the_middle_too() {
+        let mut queue = Queue::default();
+        for (n, expiry_s) in [(0, 10), (1, 1), (2, 5), (3, 2)] {
+            queue.push(expiring(n, expiry_s), ROOMY);
+        }
+        queue.push(item(4, QoS::AtLeastOnce), ROOMY);
+        queue.news();
+        assert_eq!((queue.expire(0, 1_000), queue.take_expired()), (0, 0));
+        assert_eq!((queue.expire(0, 2_500), queue.take_expired()), (0, 2));
+        assert_eq!(queue.news().1, [2, 4], "the file hears of it");
+        let whole: usize = queue.all().map(|(_, item)| cost(&item)).sum();
+        assert_eq!(queue.bytes(), whole);
+        // Without a look at what has expired it is seen when its turn comes.
+        assert_eq!(queue.next(6_000).unwrap().item.at_ms, 0);
+        assert_eq!(queue.next(6_000).unwrap().item.at_ms, 4);
+        assert_eq!(queue.take_expired(), 1);
+        // Its delivery had begun.
+        queue.resume();
+        assert_eq!(queue.next(60_000).unwrap().item.at_ms, 0);
+    }
+
+    #[test]
+    fn what_a_copy_costs_is_not_understated() {
+        assert!(2 * size_of::<(u64, Item)>() <= OVERHEAD + 64);
+        let bare = cost(&item(1, QoS::AtLeastOnce));
+        let said = Properties { passed_on: vec![0; 1_000].into(), expiry_s: None };
+        let more = Item { said: Some(Arc::new(said)), ..item(1, QoS::AtLeastOnce) };
+        assert!(cost(&more) >= bare + 1_000);
     }
 }

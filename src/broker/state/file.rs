@@ -47,7 +47,7 @@ pub(super) enum Error {
 }
 
 /// The layout that this program writes (`PRAGMA user_version`).
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Pages of 4 KiB: 128 MiB, several times what the bounds in memory add up to.
 const MAX_PAGES: i64 = 32 * 1024;
@@ -100,6 +100,12 @@ impl File {
         if version == 0 {
             let all = format!("BEGIN; {} PRAGMA user_version = {VERSION}; COMMIT", rows::SCHEMA);
             conn.execute_batch(&all)?;
+        } else {
+            let done = usize::try_from(version - 1).unwrap_or(0);
+            for (step, version) in rows::STEPS.iter().zip(2..).skip(done) {
+                let all = format!("BEGIN; {step} PRAGMA user_version = {version}; COMMIT");
+                conn.execute_batch(&all)?;
+            }
         }
         let loaded = Loaded::read(&conn)?;
         Ok((Self { conn }, loaded))
