@@ -6,6 +6,7 @@
 mod access;
 mod accounts;
 mod clients;
+mod conformance;
 mod hostile;
 mod login;
 mod outside;
