@@ -5,6 +5,7 @@
 
 mod access;
 mod accounts;
+mod client5;
 mod clients;
 mod conformance;
 mod hostile;

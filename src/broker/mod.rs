@@ -67,6 +67,8 @@ mod wills;
 
 #[doc(hidden)]
 pub use door::{Rehearsal, Taken};
+#[doc(hidden)]
+pub use frame::MAX_PROPERTIES;
 pub use outbox::QueueState;
 pub use register::ClockTrusted;
 pub use socket::BindError;

@@ -31,7 +31,6 @@
 //! | flow control 1 | no more unacknowledged copies than the client takes |
 //! | flow control 2 | more than 1,000 unreleased QoS 2 messages: DISCONNECT 0x93 |
 
-mod client;
 mod five;
 mod flow;
 mod options;
@@ -39,6 +38,7 @@ mod three;
 mod wills;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use meshbox::broker::{self, Parts};
 use meshbox::clock::Clock;
@@ -49,7 +49,9 @@ use meshbox::message::queue::queue;
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::account;
+use super::client5::PASSWORD;
 use super::rig::{House, ROOMY, listener};
+use crate::support::PATIENCE;
 
 /// The topics that Paho's tests use.
 const TOPICS: [&str; 5] = ["TopicA", "TopicA/B", "Topic/C", "TopicA/C", "/TopicA"];
@@ -59,11 +61,8 @@ struct Stage {
     house: House,
     clock: Clock,
     accounts: std::path::PathBuf,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
-
-/// The password of all of them.
-const PASSWORD: &str = "hunter2";
 
 fn accounts(names: &[&str]) -> String {
     names.iter().map(|name| account(name, PASSWORD, "role = 'admin'")).collect()
@@ -71,14 +70,25 @@ fn accounts(names: &[&str]) -> String {
 
 impl Stage {
     async fn open() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::open_in(tempfile::tempdir().unwrap(), 1_760_000_000_000).await
+    }
+
+    /// Stops, and starts again with the same state file, so much later.
+    async fn restart_after(self, time: Duration) -> Self {
+        self.clock.run(time);
+        self.house.broker.quiesce().await;
+        assert!(self.house.broker.stop(Instant::now() + PATIENCE).await);
+        Self::open_in(self.dir, self.clock.now_ms()).await
+    }
+
+    async fn open_in(dir: tempfile::TempDir, now_ms: i64) -> Self {
         let file = dir.path().join("accounts.toml");
         std::fs::write(&file, accounts(&["a", "b", "c"])).unwrap();
         let (inlet, mut outlet) = queue(ROOMY);
-        let clock = Clock::by_hand(1_760_000_000_000);
+        let clock = Clock::by_hand(now_ms);
         let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
         let parts = Parts {
-            state_file: None,
+            state_file: Some(dir.path().join(broker::STATE_FILE)),
             inlet,
             clock: clock.clone(),
             counters: Arc::clone(&counters),
@@ -96,6 +106,6 @@ impl Stage {
             }
         });
         let house = House { broker, counters, shutdown, addresses };
-        Self { house, clock, accounts: file, _dir: dir }
+        Self { house, clock, accounts: file, dir }
     }
 }

@@ -28,6 +28,7 @@ pub struct Rehearsal {
     out: BytesMut,
     /// What was said of the message that was handed on last.
     said: Option<Arc<Properties>>,
+    will: Option<(u32, usize)>,
     /// The identifier that was given last.
     mark: Option<NonZeroU32>,
     /// It has ended, for a reason of this name.
@@ -64,6 +65,7 @@ impl Default for Rehearsal {
             receipts: Vec::new(),
             out: BytesMut::new(),
             said: None,
+            will: None,
             mark: None,
             ended: None,
             taken: Vec::new(),
@@ -96,6 +98,12 @@ impl Rehearsal {
     /// What goes on, byte for byte, of what was said of the message that was handed on last.
     pub fn passed_on(&self) -> &[u8] {
         self.said.as_ref().map_or(&[], |said| &said.passed_on)
+    }
+
+    /// The will of a client that was let in: its delay in seconds, and bytes of what goes on of what it
+    /// says of it.
+    pub fn will(&self) -> Option<(u32, usize)> {
+        self.will
     }
 
     /// Whether it was let in.
@@ -180,6 +188,10 @@ impl Rehearsal {
         let welcome = Welcome { assigned_id, ..Welcome::new(MAX_PAYLOAD) };
         let writer = admitted.writer();
         writer.welcome(&mut self.out, &welcome);
+        self.will = admitted.will.as_ref().map(|will| {
+            let passed_on = will.said.as_ref().map_or(0, |said| said.passed_on.len());
+            (will.delay_s, passed_on)
+        });
         let keeps = admitted.session.expiry_s > 0;
         let (who, gate) = (admitted.who.clone(), Arc::default());
         self.session = Some(Session::new(1, who, (writer, keeps), gate, mailbox));

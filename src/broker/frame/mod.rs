@@ -25,7 +25,8 @@ pub(super) use self::packet::{
     Connect, Disconnect, Filter, Limits, Login, Packet, Publish, RetainHandling, SessionWish,
     Subscribe, Unsubscribe, Version, Will,
 };
-pub(super) use self::properties::{MAX_PROPERTIES, Properties};
+pub use self::properties::MAX_PROPERTIES;
+pub(super) use self::properties::Properties;
 pub(super) use self::write::{AckKind, Extras, Flags, Welcome, Writer};
 
 use rumqttc::mqttbytes::QoS;

@@ -15,7 +15,7 @@ pub(in crate::broker) struct Properties {
 
 /// The most bytes of [`Properties::passed_on`] that one message may have, 4 KiB: what devices say of a
 /// message fits many times over, and no topic is given more room than its payload.
-pub(in crate::broker) const MAX_PROPERTIES: usize = 4 * 1024;
+pub const MAX_PROPERTIES: usize = 4 * 1024;
 
 /// What they cost in memory beside their bytes.
 const OVERHEAD: usize = 64;

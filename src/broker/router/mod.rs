@@ -21,6 +21,7 @@ mod parcel;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 pub(super) use subscriber::{Delivery, Subscriber};
 

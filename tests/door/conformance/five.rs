@@ -6,7 +6,7 @@ use rumqttc::v5::mqttbytes::v5::{
     Publish, SubscribeReasonCode,
 };
 
-use super::client::{Client, Wish, said};
+use super::super::client5::{Client, Wish, said};
 use super::{Stage, TOPICS};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
@@ -14,9 +14,9 @@ const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 #[tokio::test]
 async fn basic() {
     let stage = Stage::open().await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     assert_eq!(ack.code, ConnectReturnCode::Success);
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.listen(TOPICS[0], QoS::ExactlyOnce).await;
     for (n, qos) in ALL.into_iter().enumerate() {
         a.publish(TOPICS[0], &format!("qos {n}"), qos).await;
@@ -26,7 +26,7 @@ async fn basic() {
         Connect { keep_alive: 9, client_id: "a".into(), clean_start: true, properties: None };
     a.send(Packet::Connect(connect, None, None)).await;
     assert_eq!(a.told_at_the_end().await, DisconnectReasonCode::ProtocolError);
-    let mut stranger = Client::dial(&stage).await;
+    let mut stranger = Client::dial(&stage.house).await;
     stranger.bytes(b"\x10\x0d\0\x02hj\x05\x02\0\x3c\0\0\x02me").await;
     assert_eq!(stranger.closed().await, 0);
 }
@@ -34,14 +34,14 @@ async fn basic() {
 #[tokio::test]
 async fn retained_messages() {
     let stage = Stage::open().await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     let user = [("a", "2"), ("c", "3"), ("a", "1")];
     for (n, qos) in ALL.into_iter().enumerate() {
         let mut publish = Publish::new(TOPICS[n + 1], qos, format!("qos {n}"), Some(said(&user)));
         publish.retain = true;
         a.say(publish).await;
     }
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.listen("+/+", QoS::ExactlyOnce).await;
     let mut seen = Vec::new();
     for _ in 0..3 {
@@ -58,8 +58,8 @@ async fn retained_messages() {
 async fn will_message() {
     let stage = Stage::open().await;
     let will = LastWill::new(TOPICS[2], "client not disconnected", QoS::AtMostOnce, false, None);
-    let (a, _) = Client::log_in(&stage, Wish { will: Some(will), ..Wish::new("a") }).await;
-    let mut b = Client::new(&stage, "b").await;
+    let (a, _) = Client::log_in(&stage.house, Wish { will: Some(will), ..Wish::new("a") }).await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.listen(TOPICS[2], QoS::ExactlyOnce).await;
     drop(a);
     assert_eq!(b.payloads(1).await, ["client not disconnected"]);
@@ -70,7 +70,7 @@ async fn zero_length_client_id() {
     let stage = Stage::open().await;
     for clean_start in [false, true] {
         let wish = Wish { client_id: "", clean_start, ..Wish::new("a") };
-        let (a, ack) = Client::log_in(&stage, wish).await;
+        let (a, ack) = Client::log_in(&stage.house, wish).await;
         assert_eq!((ack.code, ack.session_present), (ConnectReturnCode::Success, false));
         assert!(ack.properties.unwrap().assigned_client_identifier.is_some());
         a.leave().await;
@@ -80,16 +80,16 @@ async fn zero_length_client_id() {
 #[tokio::test]
 async fn offline_message_queueing() {
     let stage = Stage::open().await;
-    let (mut a, _) = Client::log_in(&stage, Wish::kept("a", 600)).await;
+    let (mut a, _) = Client::log_in(&stage.house, Wish::kept("a", 600)).await;
     a.listen("+/+", QoS::ExactlyOnce).await;
     a.leave().await;
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     for (n, qos) in ALL.into_iter().enumerate() {
         let publish =
             Publish::new(TOPICS[n + 1], qos, format!("qos {n}"), Some(said(&[("k", "v")])));
         b.say(publish).await;
     }
-    let (mut a, ack) = Client::log_in(&stage, Wish::kept("a", 600)).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::kept("a", 600)).await;
     assert!(ack.session_present);
     for n in 0..3 {
         let copy = a.copy().await;
@@ -102,7 +102,8 @@ async fn offline_message_queueing() {
 #[tokio::test]
 async fn overlapping_subscriptions() {
     let stage = Stage::open().await;
-    let (mut a, mut b) = (Client::new(&stage, "a").await, Client::new(&stage, "b").await);
+    let (mut a, mut b) =
+        (Client::new(&stage.house, "a").await, Client::new(&stage.house, "b").await);
     a.listen("TopicA/#", QoS::ExactlyOnce).await;
     a.listen("TopicA/+", QoS::AtLeastOnce).await;
     b.publish(TOPICS[3], "overlapping topic filters", QoS::ExactlyOnce).await;
@@ -114,10 +115,10 @@ async fn overlapping_subscriptions() {
 async fn keepalive() {
     let stage = Stage::open().await;
     let will = LastWill::new(TOPICS[4], "keepalive expiry", QoS::AtMostOnce, false, None);
-    let mut b = Client::log_in(&stage, Wish { keep_alive: 0, ..Wish::new("b") }).await.0;
+    let mut b = Client::log_in(&stage.house, Wish { keep_alive: 0, ..Wish::new("b") }).await.0;
     b.listen(TOPICS[4], QoS::ExactlyOnce).await;
     let wish = Wish { keep_alive: 1, will: Some(will), ..Wish::new("a") };
-    let (mut a, _) = Client::log_in(&stage, wish).await;
+    let (mut a, _) = Client::log_in(&stage.house, wish).await;
     assert_eq!(a.told_at_the_end().await, DisconnectReasonCode::KeepAliveTimeout);
     assert_eq!(b.payloads(1).await, ["keepalive expiry"]);
 }
@@ -125,15 +126,15 @@ async fn keepalive() {
 #[tokio::test]
 async fn redelivery_on_reconnect() {
     let stage = Stage::open().await;
-    let (mut b, _) = Client::log_in(&stage, Wish::kept("b", 600)).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
     b.listen("TopicA/#", QoS::ExactlyOnce).await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     for topic in [TOPICS[1], TOPICS[3]] {
         a.say(Publish::new(topic, QoS::AtLeastOnce, topic, Some(said(&[("k", topic)])))).await;
     }
     let first = [b.unacknowledged().await, b.unacknowledged().await];
     b.leave().await;
-    let (mut b, _) = Client::log_in(&stage, Wish::kept("b", 600)).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
     for before in first {
         let again = b.copy().await;
         assert!(again.dup && !before.dup);
@@ -145,7 +146,7 @@ async fn redelivery_on_reconnect() {
 #[tokio::test]
 async fn subscribe_failure() {
     let stage = Stage::open().await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     let filters = ["$SYS/#", "a/#/b", "fine"].map(|f| Filter::new(f, QoS::ExactlyOnce));
     let codes = a.subscribe(filters.to_vec(), None).await;
     let expected = [
@@ -159,7 +160,7 @@ async fn subscribe_failure() {
 #[tokio::test]
 async fn dollar_topics() {
     let stage = Stage::open().await;
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.listen("+/+", QoS::AtLeastOnce).await;
     let answer = b.say(Publish::new("$TopicA/B", QoS::AtLeastOnce, "", None)).await;
     assert_eq!(answer, PubAckReason::NotAuthorized);
@@ -169,7 +170,8 @@ async fn dollar_topics() {
 #[tokio::test]
 async fn unsubscribe() {
     let stage = Stage::open().await;
-    let (mut a, mut b) = (Client::new(&stage, "a").await, Client::new(&stage, "b").await);
+    let (mut a, mut b) =
+        (Client::new(&stage.house, "a").await, Client::new(&stage.house, "b").await);
     for topic in &TOPICS[..3] {
         b.listen(topic, QoS::ExactlyOnce).await;
     }
@@ -187,7 +189,7 @@ async fn session_expiry() {
     let wish = |clean_start, expiry_s| Wish { clean_start, ..Wish::kept("a", expiry_s) };
     let after = |s| stage.clock.run(std::time::Duration::from_secs(s));
     let come = async |clean_start, expiry_s| {
-        let (mut a, ack) = Client::log_in(&stage, wish(clean_start, expiry_s)).await;
+        let (mut a, ack) = Client::log_in(&stage.house, wish(clean_start, expiry_s)).await;
         if !ack.session_present {
             a.listen(TOPICS[0], QoS::ExactlyOnce).await;
         }
@@ -225,7 +227,7 @@ async fn session_expiry() {
 #[tokio::test]
 async fn shared_subscriptions() {
     let stage = Stage::open().await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     assert_eq!(ack.properties.unwrap().shared_subscription_available, Some(0));
     let codes = a.subscribe(vec![Filter::new("$share/group/#", QoS::AtLeastOnce)], None).await;
     assert_eq!(codes, [SubscribeReasonCode::SharedSubscriptionsNotSupported]);
@@ -237,11 +239,11 @@ async fn assigned_client_id() {
     let mut ids = Vec::new();
     for _ in 0..2 {
         let wish = Wish { client_id: "", ..Wish::new("a") };
-        let (_, ack) = Client::log_in(&stage, wish).await;
+        let (_, ack) = Client::log_in(&stage.house, wish).await;
         ids.push(ack.properties.unwrap().assigned_client_identifier.unwrap());
     }
     assert!(ids[0] != ids[1] && ids[0].starts_with("meshbox-"), "{ids:?}");
     // Whoever brings a name keeps it.
-    let (_, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (_, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     assert_eq!(ack.properties.unwrap().assigned_client_identifier, None);
 }

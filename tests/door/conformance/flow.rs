@@ -6,13 +6,13 @@ use rumqttc::v5::mqttbytes::v5::{
     PublishProperties,
 };
 
-use super::client::{Client, Wish};
+use super::super::client5::{Client, Wish};
 use super::{Stage, TOPICS};
 
 #[tokio::test]
 async fn client_topic_alias() {
     let stage = Stage::open().await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     assert_eq!(ack.properties.unwrap().topic_alias_max, None, "unsaid: there are none");
     let alias = PublishProperties { topic_alias: Some(1), ..PublishProperties::default() };
     a.send(Packet::Publish(Publish::new(TOPICS[0], QoS::AtMostOnce, "x", Some(alias)))).await;
@@ -23,9 +23,9 @@ async fn client_topic_alias() {
 async fn server_topic_alias() {
     let stage = Stage::open().await;
     let asked = ConnectProperties { topic_alias_max: Some(10), ..ConnectProperties::new() };
-    let (mut b, _) = Client::log_in(&stage, Wish { asked, ..Wish::new("b") }).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish { asked, ..Wish::new("b") }).await;
     b.listen("#", QoS::AtLeastOnce).await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     for _ in 0..3 {
         a.publish(TOPICS[1], "x", QoS::AtLeastOnce).await;
         let copy = b.copy().await;
@@ -38,9 +38,9 @@ async fn server_topic_alias() {
 async fn maximum_packet_size() {
     let stage = Stage::open().await;
     let asked = ConnectProperties { max_packet_size: Some(100), ..ConnectProperties::new() };
-    let (mut b, _) = Client::log_in(&stage, Wish { asked, ..Wish::new("b") }).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish { asked, ..Wish::new("b") }).await;
     b.listen(TOPICS[0], QoS::AtLeastOnce).await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     a.publish(TOPICS[0], &"x".repeat(100), QoS::AtLeastOnce).await;
     a.publish(TOPICS[0], "small", QoS::AtLeastOnce).await;
     assert_eq!(b.payloads(1).await, ["small"]);
@@ -58,7 +58,7 @@ async fn maximum_packet_size() {
 async fn server_keep_alive() {
     let stage = Stage::open().await;
     for keep_alive in [0, 1_200, u16::MAX] {
-        let (_, ack) = Client::log_in(&stage, Wish { keep_alive, ..Wish::new("a") }).await;
+        let (_, ack) = Client::log_in(&stage.house, Wish { keep_alive, ..Wish::new("a") }).await;
         assert_eq!(ack.properties.unwrap().server_keep_alive, None);
     }
 }
@@ -67,9 +67,9 @@ async fn server_keep_alive() {
 async fn flow_control_1() {
     let stage = Stage::open().await;
     let asked = ConnectProperties { receive_maximum: Some(2), ..ConnectProperties::new() };
-    let (mut b, _) = Client::log_in(&stage, Wish { asked, ..Wish::new("b") }).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish { asked, ..Wish::new("b") }).await;
     b.listen(TOPICS[0], QoS::AtLeastOnce).await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     for n in 0..6 {
         a.publish(TOPICS[0], &n.to_string(), QoS::AtLeastOnce).await;
     }
@@ -86,7 +86,7 @@ async fn flow_control_1() {
 #[tokio::test]
 async fn flow_control_2() {
     let stage = Stage::open().await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     let most = ack.properties.unwrap().receive_max.unwrap();
     assert_eq!(most, 1_000);
     for pkid in 1..=most {

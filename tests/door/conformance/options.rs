@@ -8,18 +8,18 @@ use rumqttc::v5::mqttbytes::v5::{
     ConnectProperties, Filter, PubAckReason, Publish, PublishProperties, RetainForwardRule,
 };
 
-use super::client::{Client, Wish, said};
+use super::super::client5::{Client, Wish, said};
 use super::{Stage, TOPICS};
 
 const ALL: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 /// A subscriber at each QoS, and a publisher.
 async fn three(stage: &Stage) -> [Client; 3] {
-    let mut b = Client::new(stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.listen(TOPICS[0], QoS::AtMostOnce).await;
-    let mut c = Client::new(stage, "c").await;
+    let mut c = Client::new(&stage.house, "c").await;
     c.listen(TOPICS[0], QoS::AtLeastOnce).await;
-    [Client::new(stage, "a").await, b, c]
+    [Client::new(&stage.house, "a").await, b, c]
 }
 
 /// What is said arrives as it was, by way of the router and by way of a queue.
@@ -54,9 +54,9 @@ async fn payload_format() {
 #[tokio::test]
 async fn properties_are_bounded_and_a_subscriber_of_3_1_1_gets_the_bare_message() {
     let stage = Stage::open().await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     let mut connect = super::super::rig::connect("old");
-    connect.set_login("b", super::PASSWORD);
+    connect.set_login("b", super::super::client5::PASSWORD);
     let mut old = super::super::rig::Raw::dial(stage.house.address()).await;
     old.log_in(&connect).await;
     old.subscribe(TOPICS[0]).await;
@@ -76,10 +76,10 @@ async fn properties_are_bounded_and_a_subscriber_of_3_1_1_gets_the_bare_message(
 #[tokio::test]
 async fn publication_expiry() {
     let stage = Stage::open().await;
-    let (mut b, _) = Client::log_in(&stage, Wish::kept("b", 600)).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
     b.listen(TOPICS[0], QoS::ExactlyOnce).await;
     b.leave().await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     for (payload, expiry_s) in [("soon", 1), ("late", 6), ("never", 0), ("later", 9)] {
         let properties = PublishProperties {
             message_expiry_interval: (expiry_s > 0).then_some(expiry_s),
@@ -90,7 +90,7 @@ async fn publication_expiry() {
         a.say(publish).await;
     }
     stage.clock.run(Duration::from_secs(3));
-    let (mut b, _) = Client::log_in(&stage, Wish::kept("b", 600)).await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
     for (payload, left_s) in [("late", Some(3)), ("never", None), ("later", Some(6))] {
         let copy = b.copy().await;
         assert_eq!(copy.payload, payload);
@@ -101,7 +101,7 @@ async fn publication_expiry() {
     b.has_nothing().await;
     assert_eq!(stage.house.counters.broker_messages_expired.get(), 1);
     // The retained one, too.
-    let mut c = Client::new(&stage, "c").await;
+    let mut c = Client::new(&stage.house, "c").await;
     c.listen(TOPICS[0], QoS::AtMostOnce).await;
     assert_eq!(c.copy().await.properties.unwrap().message_expiry_interval, Some(6));
     stage.clock.run(Duration::from_secs(6));
@@ -120,7 +120,8 @@ fn filter(path: &str, qos: QoS, options: impl FnOnce(&mut Filter)) -> Vec<Filter
 async fn subscribe_options_no_local() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let stage = Stage::open().await;
-        let (mut a, mut b) = (Client::new(&stage, "a").await, Client::new(&stage, "b").await);
+        let (mut a, mut b) =
+            (Client::new(&stage.house, "a").await, Client::new(&stage.house, "b").await);
         for client in [&mut a, &mut b] {
             client.subscribe(filter(TOPICS[0], qos, |f| f.nolocal = true), None).await;
         }
@@ -134,7 +135,7 @@ async fn subscribe_options_no_local() {
         a.say(publish).await;
         assert_eq!(b.payloads(1).await, ["kept"]);
         a.leave().await;
-        let mut a = Client::new(&stage, "a").await;
+        let mut a = Client::new(&stage.house, "a").await;
         a.subscribe(filter(TOPICS[0], qos, |f| f.nolocal = true), None).await;
         a.has_nothing().await;
         a.subscribe(filter(TOPICS[0], qos, |f| f.nolocal = false), None).await;
@@ -148,8 +149,9 @@ async fn subscribe_options_no_local() {
 async fn subscribe_options_retain_as_published() {
     for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
         let stage = Stage::open().await;
-        let (mut a, mut b) = (Client::new(&stage, "a").await, Client::new(&stage, "b").await);
-        let mut c = Client::new(&stage, "c").await;
+        let (mut a, mut b) =
+            (Client::new(&stage.house, "a").await, Client::new(&stage.house, "b").await);
+        let mut c = Client::new(&stage.house, "c").await;
         b.subscribe(filter(TOPICS[0], qos, |f| f.preserve_retain = true), None).await;
         c.subscribe(filter(TOPICS[0], qos, |_| ()), None).await;
         for retain in [false, true] {
@@ -166,14 +168,14 @@ async fn subscribe_options_retain_as_published() {
 async fn subscribe_options_retain_handling() {
     use RetainForwardRule::{Never, OnEverySubscribe, OnNewSubscribe};
     let stage = Stage::open().await;
-    let mut a = Client::new(&stage, "a").await;
+    let mut a = Client::new(&stage.house, "a").await;
     for (topic, qos) in TOPICS[1..4].iter().zip(ALL) {
         let mut publish = Publish::new(*topic, qos, "x", None);
         publish.retain = true;
         a.say(publish).await;
     }
     for (rule, first, again) in [(OnNewSubscribe, 3, 0), (Never, 0, 0), (OnEverySubscribe, 3, 3)] {
-        let mut b = Client::new(&stage, "b").await;
+        let mut b = Client::new(&stage.house, "b").await;
         for count in [first, again] {
             let wanted = filter("+/+", QoS::ExactlyOnce, |f| f.retain_forward_rule = rule.clone());
             b.subscribe(wanted, None).await;
@@ -187,10 +189,10 @@ async fn subscribe_options_retain_handling() {
 #[tokio::test]
 async fn subscription_identifiers() {
     let stage = Stage::open().await;
-    let (mut a, ack) = Client::log_in(&stage, Wish::new("a")).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish::new("a")).await;
     let granted = ack.properties.unwrap().subscription_identifiers_available;
     assert_eq!(granted, None, "unsaid: they are available");
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     b.subscribe(vec![Filter::new("TopicA/#", QoS::AtLeastOnce)], Some(456_789)).await;
     b.subscribe(vec![Filter::new("TopicA/+", QoS::AtLeastOnce)], Some(2)).await;
     b.subscribe(vec![Filter::new("Topic/C", QoS::AtMostOnce)], Some(3)).await;
@@ -226,9 +228,9 @@ async fn subscription_identifiers() {
 async fn request_response() {
     let stage = Stage::open().await;
     let asked = ConnectProperties { request_response_info: Some(1), ..ConnectProperties::new() };
-    let (mut a, ack) = Client::log_in(&stage, Wish { asked, ..Wish::new("a") }).await;
+    let (mut a, ack) = Client::log_in(&stage.house, Wish { asked, ..Wish::new("a") }).await;
     assert_eq!(ack.properties.unwrap().response_information, None);
-    let mut b = Client::new(&stage, "b").await;
+    let mut b = Client::new(&stage.house, "b").await;
     a.listen("answers/a", QoS::AtLeastOnce).await;
     b.listen("questions", QoS::AtLeastOnce).await;
     let question = PublishProperties {
@@ -243,4 +245,37 @@ async fn request_response() {
     let topic = asked.response_topic.unwrap();
     b.say(Publish::new(topic, QoS::AtLeastOnce, "so", Some(answer.clone()))).await;
     assert_eq!(a.copy().await.properties, Some(answer));
+}
+
+#[tokio::test]
+async fn what_is_said_and_wanted_outlives_a_restart() {
+    let stage = Stage::open().await;
+    let (mut b, _) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
+    let wanted = filter(TOPICS[0], QoS::AtLeastOnce, |f| f.preserve_retain = true);
+    b.subscribe(wanted, Some(77)).await;
+    b.leave().await;
+    let mut a = Client::new(&stage.house, "a").await;
+    let properties =
+        PublishProperties { message_expiry_interval: Some(60), ..said(&[("k", "v"), ("k", "w")]) };
+    let mut publish = Publish::new(TOPICS[0], QoS::AtLeastOnce, "x", Some(properties.clone()));
+    publish.retain = true;
+    a.say(publish.clone()).await;
+    a.leave().await;
+    let expected = PublishProperties { message_expiry_interval: Some(50), ..properties.clone() };
+    let marked = PublishProperties { subscription_identifiers: vec![77], ..expected.clone() };
+
+    let stage = stage.restart_after(Duration::from_secs(10)).await;
+    let (mut b, ack) = Client::log_in(&stage.house, Wish::kept("b", 600)).await;
+    assert!(ack.session_present);
+    let copy = b.copy().await;
+    assert_eq!((copy.properties, copy.retain), (Some(marked), true));
+    let mut c = Client::new(&stage.house, "c").await;
+    c.listen(TOPICS[0], QoS::AtMostOnce).await;
+    assert_eq!(c.copy().await.properties, Some(expected));
+    // What was granted before is granted still.
+    let mut a = Client::new(&stage.house, "a").await;
+    a.say(publish).await;
+    let copy = b.copy().await;
+    assert_eq!(copy.properties.unwrap().subscription_identifiers, [77]);
+    assert!(copy.retain);
 }

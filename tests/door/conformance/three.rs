@@ -5,8 +5,9 @@ use rumqttc::mqttbytes::v4::{
     ConnAck, Connect, ConnectReturnCode, LastWill, Packet, PubAck, PubRel, Publish, Unsubscribe,
 };
 
+use super::super::client5::PASSWORD;
 use super::super::rig::{Raw, connect, publish};
-use super::{PASSWORD, Stage, TOPICS};
+use super::{Stage, TOPICS};
 
 fn named(name: &str, clean: bool) -> Connect {
     let mut connect = connect(name);

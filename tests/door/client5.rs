@@ -12,8 +12,11 @@ use rumqttc::v5::mqttbytes::v5::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{PASSWORD, Stage};
+use super::rig::House;
 use crate::support::PATIENCE;
+
+/// The password of every account of these tests.
+pub(super) const PASSWORD: &str = "hunter2";
 
 pub(super) struct Client {
     stream: TcpStream,
@@ -24,7 +27,7 @@ pub(super) struct Client {
 
 /// What a client wants when it logs in.
 pub(super) struct Wish {
-    /// The account.
+    /// The account; empty: none.
     pub(super) name: &'static str,
     pub(super) client_id: &'static str,
     pub(super) clean_start: bool,
@@ -61,14 +64,14 @@ pub(super) fn said(user: &[(&str, &str)]) -> PublishProperties {
 }
 
 impl Client {
-    pub(super) async fn dial(stage: &Stage) -> Self {
-        let stream = TcpStream::connect(stage.house.address()).await.unwrap();
+    pub(super) async fn dial(house: &House) -> Self {
+        let stream = TcpStream::connect(house.address()).await.unwrap();
         Self { stream, buffer: BytesMut::new(), copies: VecDeque::new(), pkid: 0 }
     }
 
     /// Logs in and returns the CONNACK.
-    pub(super) async fn log_in(stage: &Stage, wish: Wish) -> (Self, ConnAck) {
-        let mut client = Self::dial(stage).await;
+    pub(super) async fn log_in(house: &House, wish: Wish) -> (Self, ConnAck) {
+        let mut client = Self::dial(house).await;
         let Wish { name, client_id, clean_start, expiry_s, keep_alive, will, asked } = wish;
         let properties = ConnectProperties { session_expiry_interval: expiry_s, ..asked };
         let connect = Connect {
@@ -77,8 +80,8 @@ impl Client {
             clean_start,
             properties: Some(properties),
         };
-        let login = Login::new(name, PASSWORD);
-        client.send(Packet::Connect(connect, will, Some(login))).await;
+        let login = (!name.is_empty()).then(|| Login::new(name, PASSWORD));
+        client.send(Packet::Connect(connect, will, login)).await;
         match client.packet().await {
             Packet::ConnAck(ack) => (client, ack),
             other => panic!("a CONNACK should come, not {other:?}"),
@@ -86,8 +89,8 @@ impl Client {
     }
 
     /// The same with a new session.
-    pub(super) async fn new(stage: &Stage, name: &'static str) -> Self {
-        Self::log_in(stage, Wish::new(name)).await.0
+    pub(super) async fn new(house: &House, name: &'static str) -> Self {
+        Self::log_in(house, Wish::new(name)).await.0
     }
 
     pub(super) async fn send(&mut self, packet: Packet) {
