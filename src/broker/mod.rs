@@ -12,12 +12,14 @@
 //! | `access` | who may do what (pure), by the facts of `neighbourhood` |
 //! | `limits` | who sends too much, or everything twice (pure) |
 //! | `board` | who is connected, who was refused and why: what people ask |
-//! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
+//! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task: `greeting`, `connection`, `farewell`, `wills` |
 //! | `frame` | bytes ↔ packets, in both versions of MQTT; nobody else knows them apart |
+//! | `copy`, `grant` | a publish as its subscribers will see it; what one of them was granted |
 //! | `reason` | from the name of what went wrong to what the client is told (pure) |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic, and what may have one |
 //! | `outbox` | copies for subscribers at QoS 1, and sessions that are kept while their client is away |
 //! | `presence` | which observers are there, and what subscribers are told of it |
+//! | `wills` | wills that wait for their clients to come back |
 //! | `state` | the file of what must outlive a restart |
 //! | `router` | subscriptions and fan-out, by rumqttd's router |
 //! | `house` | what all connections share |

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
@@ -12,7 +13,7 @@ use super::super::session::Subscription;
 use super::Connection;
 use super::oversight::{Emission, emit};
 use crate::broker::board::Sort;
-use crate::broker::frame::{Disconnect, Flags};
+use crate::broker::frame::{Disconnect, Flags, Properties};
 use crate::broker::outbox::{Item, Outbox, Outgoing};
 use crate::broker::retained::Retained;
 use crate::broker::router::Delivery;
@@ -125,10 +126,11 @@ impl<S> Connection<S> {
     /// Writes what may be written now of all that is not the router's.
     pub(super) fn deliver_own(&mut self) {
         self.backlog.blocked = false;
-        let now_ms = self.house.clock.now_ms();
         while self.session.can_deliver() {
             let Some((kept, id)) = self.backlog.messages.front() else { break };
-            if kept.said.as_ref().is_some_and(|said| said.are_over(kept.at_ms, now_ms)) {
+            let over =
+                |said: &Arc<Properties>| said.are_over(kept.at_ms, self.house.clock.now_ms());
+            if kept.said.as_ref().is_some_and(over) {
                 self.house.counters.broker_messages_expired.increment();
                 self.backlog.messages.pop_front();
                 continue;
@@ -163,7 +165,7 @@ impl<S> Connection<S> {
             return false;
         }
         let Some(outbox) = &self.outbox else { return false };
-        let (who, session, house) = (self.session.who().clone(), &mut self.session, &self.house);
+        let (session, house) = (&mut self.session, &self.house);
         let (mut withheld, mut sent, name) = (Vec::new(), false, &self.origin.name);
         outbox.drain(house.clock.now_ms(), |Outgoing { item, pkid, dup }| {
             sent = true;
@@ -174,7 +176,7 @@ impl<S> Connection<S> {
                 subscriptions: &item.subscriptions,
                 flags: Flags { pkid, dup, retain: item.retain },
             };
-            if !emit((house, &who), session, (&self.seat, name), &copy) {
+            if !emit(house, session, (&self.seat, name), &copy) {
                 withheld.push(pkid);
             }
             session.can_deliver()

@@ -81,9 +81,7 @@ impl<S> Connection<S> {
     /// Writes a copy, as much of it as the client may see. False where that is nothing, or more than
     /// it takes: that counts as delivered (MQTT-3.1.2-25).
     pub(super) fn emit(&mut self, copy: &Emission<'_>) -> bool {
-        let Self { house, session, origin, seat, .. } = self;
-        let who = session.who().clone();
-        emit((house, &who), session, (seat, &origin.name), copy)
+        emit(&self.house, &mut self.session, (&self.seat, &self.origin.name), copy)
     }
 
     /// Shows on the board what waits.
@@ -105,13 +103,13 @@ pub(super) struct Emission<'a> {
 
 /// Writes a copy, as much of it as the client may see. False: nothing of it.
 pub(super) fn emit(
-    (house, who): (&House, &Who),
+    house: &House,
     session: &mut Session,
     (seat, name): (&Seat, &str),
     copy: &Emission<'_>,
 ) -> bool {
     let Emission { topic, payload, said, subscriptions, flags } = *copy;
-    let Some((payload, whole)) = visible(house, who, topic, payload) else {
+    let Some((payload, whole)) = visible(house, session.who(), topic, payload) else {
         house.counters.broker_withheld.increment();
         return false;
     };
