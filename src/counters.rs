@@ -118,6 +118,9 @@ numbers! {
     /// Copies that the router, a slow subscriber or a full queue of a kept session lost; nothing that
     /// is stored depends on them.
     broker_copies_lost: Counter,
+    /// Copies and retained messages that were not delivered because their message expiry interval had
+    /// passed.
+    broker_messages_expired: Counter,
     /// QoS 0 messages and wills that wait at the door because the queue is full. After a stop: those
     /// that found no room, and are lost.
     broker_held: Gauge,

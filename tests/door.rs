@@ -5,7 +5,9 @@
 
 mod access;
 mod accounts;
+mod client5;
 mod clients;
+mod conformance;
 mod hostile;
 mod insiders;
 mod login;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +13,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::access::{self, Claims, Gate, Redacted, Rules};
 use super::board::{Board, Refused, Sort};
+use super::copy::Copy;
 use super::frame::Will;
-use super::identity::Identity;
+use super::grant::Grant;
+use super::identity::{Author, Identity};
 use super::limits::{Excess, Limits, Subject};
 use super::neighbourhood::Surroundings;
 use super::outbox::Outboxes;
@@ -26,6 +27,7 @@ use super::retained::{Full, Retained};
 use super::router::Router;
 use super::sessions::Sessions;
 use super::state::State;
+use super::wills::Wills;
 use crate::clock::Clock;
 use crate::config::Policy;
 use crate::counters::Counters;
@@ -51,26 +53,13 @@ pub(super) struct House {
     pub(super) quiet: CancellationToken,
     /// Fires when no receipt will be completed any more.
     pub(super) closing: CancellationToken,
+    /// Wills that wait for their clients to come back.
+    pub(super) wills: Wills,
     limits: Mutex<Limits>,
-    wills: Arc<Semaphore>,
+    will_room: Arc<Semaphore>,
     large: Arc<Semaphore>,
     unknown_names: Mutex<HashSet<String>>,
     generations: AtomicU64,
-}
-
-/// An allowed publish, for subscribers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Copy<'a> {
-    /// Where.
-    pub(super) topic: &'a str,
-    /// What: not a part of something larger.
-    pub(super) payload: &'a Bytes,
-    /// How sure its publisher wants to be.
-    pub(super) qos: QoS,
-    /// Whether it asks to be retained.
-    pub(super) retain: bool,
-    /// Who published it.
-    pub(super) from: &'a Identity,
 }
 
 /// The way into the pipeline. The broker knows when the last one is gone: nothing more will come.
@@ -127,7 +116,8 @@ impl House {
             quiet,
             closing,
             limits: Mutex::default(),
-            wills: Arc::new(Semaphore::new(WILL_BYTES)),
+            wills: Wills::default(),
+            will_room: Arc::new(Semaphore::new(WILL_BYTES)),
             large: Arc::new(Semaphore::new(LARGE_BYTES)),
             unknown_names: Mutex::default(),
             generations: AtomicU64::new(1),
@@ -209,8 +199,9 @@ impl House {
 
     /// Room for a will in the budget of all wills; counted when there is none.
     pub(super) fn room_for_will(&self, will: &Will) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(will.topic.len() + will.payload.len()).ok()?;
-        let room = Arc::clone(&self.wills).try_acquire_many_owned(bytes).ok();
+        let said = will.said.as_ref().map_or(0, |said| said.cost());
+        let bytes = u32::try_from(will.topic.len() + will.payload.len() + said).ok()?;
+        let room = Arc::clone(&self.will_room).try_acquire_many_owned(bytes).ok();
         if room.is_none() {
             self.note("will_without_room", || "a will was not kept: there are too many".to_owned());
         }
@@ -236,8 +227,7 @@ impl House {
     /// Passes a copy of an allowed publish to subscribers, and retains it if it is to be retained and
     /// its topic is one for that. True: the state file has to have it before it is acknowledged.
     pub(super) fn copy(&self, copy: &Copy<'_>) -> bool {
-        let Copy { topic, payload, qos, retain, from } = *copy;
-        if !access::routable(topic) {
+        if !access::routable(copy.topic) {
             // Nobody can have subscribed to it by name, and the router must not see it.
             self.note("topic_not_for_subscribers", || {
                 "a message was stored but not copied to subscribers: its topic is not plain ASCII \
@@ -246,33 +236,36 @@ impl House {
             });
             return false;
         }
-        let kept = retain && self.retain(copy, from);
-        self.send(topic, payload, qos) || kept
+        let kept = copy.retain && self.retain(copy);
+        self.send(copy) || kept
     }
 
     /// Tells who is subscribed, and who will be, what is true of an observer.
     pub(super) fn announce(&self, announcement: Announcement) {
         let Announcement { topic, payload, live } = announcement;
+        let at_ms = self.clock.now_ms();
         let truth = Retained {
             topic: Arc::clone(&topic),
             payload: payload.clone(),
+            said: None,
             qos: QoS::AtLeastOnce,
             owner: None,
-            at_ms: self.clock.now_ms(),
+            author: Author::default(),
+            at_ms,
         };
         // What we say ourselves always finds room.
         let _ = self.state.keepsakes().shelf().keep(truth);
         if live {
-            self.send(&topic, &payload, QoS::AtLeastOnce);
+            self.send(&Copy::ours(&topic, &payload, at_ms));
         }
         self.state.changed();
     }
 
-    /// The retained messages that match any of these filters, each once, at the QoS of the filter that
-    /// grants most.
-    pub(super) fn retained(&self, filters: &[(String, QoS)]) -> Vec<Retained> {
+    /// The retained messages that `reader` gets for these filters, each once, at the QoS of the filter
+    /// that grants most.
+    pub(super) fn retained(&self, filters: &[(String, Grant)], reader: Author) -> Vec<Retained> {
         let now_ms = self.clock.now_ms();
-        self.state.keepsakes().shelf().matching(filters, now_ms)
+        self.state.keepsakes().shelf().matching(filters, reader, now_ms)
     }
 
     /// Every queue for subscribers at QoS 1.
@@ -285,7 +278,7 @@ impl House {
         &self.state.keepsakes().presence
     }
 
-    fn retain(&self, copy: &Copy<'_>, from: &Identity) -> bool {
+    fn retain(&self, copy: &Copy<'_>) -> bool {
         if !matches!(policy::keep(copy.topic), Keep::Yes(_)) {
             self.counters.broker_retain_ignored.increment();
             return false;
@@ -293,9 +286,11 @@ impl House {
         let message = Retained {
             topic: copy.topic.into(),
             payload: copy.payload.clone(),
-            qos: if copy.qos == QoS::AtMostOnce { copy.qos } else { QoS::AtLeastOnce },
-            owner: Some(from.clone()),
-            at_ms: self.clock.now_ms(),
+            said: copy.said.cloned(),
+            qos: copy.served_qos(),
+            owner: copy.from.cloned(),
+            author: copy.author,
+            at_ms: copy.at_ms,
         };
         let full = self.state.keepsakes().shelf().keep(message).err();
         let reason = match full {
@@ -306,15 +301,15 @@ impl House {
             Some(Full::All) => "retained_without_room",
             Some(Full::Own) => "retained_over_own_share",
         };
-        self.note(reason, || format!("{} of {from} was not retained: no room", copy.topic));
+        self.note(reason, || format!("{} was not retained: no room", copy.topic));
         false
     }
 
     /// Copies for whoever is subscribed now. True: a kept session has to have it stored.
-    fn send(&self, topic: &str, payload: &Bytes, qos: QoS) -> bool {
-        self.router.offer(topic, payload);
-        let (now_ms, mut lost) = (self.clock.now_ms(), 0);
-        let queued = self.outboxes().offer((topic, payload), qos, now_ms, &mut lost);
+    fn send(&self, copy: &Copy<'_>) -> bool {
+        self.router.offer(copy);
+        let mut lost = 0;
+        let queued = self.outboxes().offer(copy, &mut lost);
         if lost > 0 {
             self.counters.broker_copies_lost.add(lost);
             self.note("subscriber_queue_full", || {
@@ -324,7 +319,7 @@ impl House {
         if queued {
             self.state.changed();
         }
-        queued && qos != QoS::AtMostOnce
+        queued && copy.qos != QoS::AtMostOnce
     }
 }
 

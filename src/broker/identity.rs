@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::access::Nearness;
 use crate::config::Role;
 use crate::message::{Origin, OriginKind};
@@ -38,6 +40,31 @@ impl fmt::Display for Identity {
             Self::Account(name) => f.write_str(name),
             Self::Observer(key) => write!(f, "{key}"),
         }
+    }
+}
+
+/// Who a message is by, as `no local` wants it: the same client, whichever connection it has. A number
+/// that fits beside each copy, the same in every run of the program; 0: this program itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Author(pub(super) u64);
+
+impl Author {
+    /// The client that is known by this identity and calls itself so.
+    pub(super) fn of(identity: &Identity, client_id: &str) -> Self {
+        let mut hash = Sha256::new();
+        let kind = match identity {
+            Identity::Anonymous(_) => [0],
+            Identity::Account(_) => [1],
+            Identity::Observer(_) => [2],
+        };
+        hash.update(kind);
+        hash.update(identity.to_string());
+        // In no name, so that none runs into the other.
+        hash.update([0xFF]);
+        hash.update(client_id);
+        let hash = hash.finalize();
+        let first = hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        Self(first.max(1))
     }
 }
 

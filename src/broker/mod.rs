@@ -13,12 +13,14 @@
 //! | `limits` | who sends too much, or everything twice (pure) |
 //! | `board` | who is connected, who was refused and why: what people ask |
 //! | `desk` | where they ask it, and take back claims |
-//! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task |
+//! | `door` | one connection: `session` (protocol), `inflight` (acknowledgements), `deadlines`, all pure, and the task: `greeting`, `connection`, `farewell`, `wills` |
 //! | `frame` | bytes ↔ packets, in both versions of MQTT; nobody else knows them apart |
+//! | `copy`, `grant` | a publish as its subscribers will see it; what one of them was granted |
 //! | `reason` | from the name of what went wrong to what the client is told (pure) |
 //! | `sessions`, `retained` | who holds which session; the last word on each topic, and what may have one |
 //! | `outbox` | copies for subscribers at QoS 1, and sessions that are kept while their client is away |
 //! | `presence` | which observers are there, and what subscribers are told of it |
+//! | `wills` | wills that wait for their clients to come back |
 //! | `state` | the file of what must outlive a restart |
 //! | `router` | subscriptions and fan-out, by rumqttd's router |
 //! | `house` | what all connections share |
@@ -38,10 +40,12 @@ mod access;
 mod addresses;
 mod arrival;
 pub mod board;
+mod copy;
 mod desk;
 mod door;
 mod forwarded;
 mod frame;
+mod grant;
 mod house;
 mod identity;
 mod limits;
@@ -63,10 +67,13 @@ mod state;
 mod throttle;
 mod tls;
 mod websocket;
+mod wills;
 
 pub use desk::{ClaimsError, Desk, claims_in, release_in};
 #[doc(hidden)]
 pub use door::{Rehearsal, Taken};
+#[doc(hidden)]
+pub use frame::MAX_PROPERTIES;
 pub use register::ClockTrusted;
 pub use socket::BindError;
 pub use state::FILE as STATE_FILE;
@@ -281,9 +288,11 @@ impl Broker {
         let house = House::new(clock, counters, router, (state, register), signals)
             .with_policy(config.policy.clone(), claims)
             .with_board(board);
+        let (house, intake) = (Arc::new(house), Intake::new(inlet, &self.intakes));
+        self.publish_wills(&house, &intake);
         Ok(Reception {
-            house: Arc::new(house),
-            intake: Intake::new(inlet, &self.intakes),
+            house,
+            intake,
             doors: self.doors.clone(),
             kill: self.kill.clone(),
             listener: "".into(),
@@ -293,6 +302,15 @@ impl Broker {
         })
     }
 
+    /// Starts the task that publishes wills which have waited.
+    fn publish_wills(&self, house: &Arc<House>, intake: &Intake) {
+        let told = (Arc::clone(&house.counters), house.clock.clone());
+        let panicked = say("publishing wills", told.0, told.1);
+        let (house, intake) = (Arc::clone(house), intake.clone());
+        let publish = move || door::publish_waiting(Arc::clone(&house), intake.clone());
+        self.doors.spawn(supervise(self.quiet.clone(), publish, panicked));
+    }
+
     /// Reads the state file and starts the thread that writes it.
     async fn remember(
         &mut self,
@@ -300,7 +318,8 @@ impl Broker {
         file: Option<PathBuf>,
         (counters, clock): (&Arc<Counters>, &Clock),
     ) -> Result<State, StartError> {
-        let keepsakes = Keepsakes::new(Outboxes::new(config.sessions));
+        let outboxes = Outboxes::new(config.sessions, Arc::clone(counters));
+        let keepsakes = Keepsakes::new(outboxes, Arc::clone(counters));
         let (theirs, told) = (keepsakes.clone(), (Arc::clone(counters), clock.clone()));
         let read = tokio::task::spawn_blocking(move || State::start(file, theirs, told));
         let writer = read.await.map_err(|e| StartError::Router(e.to_string()))?;

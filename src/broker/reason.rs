@@ -57,8 +57,6 @@ pub(super) enum Reason {
     Shared = 0x9E,
     /// Too many logins.
     Rate = 0x9F,
-    /// Subscription identifiers are not done here.
-    SubscriptionId = 0xA1,
 }
 
 impl Reason {
@@ -169,7 +167,6 @@ pub(super) fn of_end(name: &str) -> Reason {
         | "auth_without_method" => Reason::Protocol,
         "auth_method_unknown" => Reason::AuthMethod,
         "topic_alias_not_granted" => Reason::TopicAlias,
-        "subscription_id_not_granted" => Reason::SubscriptionId,
         "packet_too_large" | "connect_too_large" => Reason::TooLarge,
         "too_many_unreleased_packet_ids" => Reason::ReceiveMaximum,
         "too_many_large_packets" => Reason::Quota,
@@ -181,7 +178,10 @@ pub(super) fn of_end(name: &str) -> Reason {
 pub(super) fn of_publish(name: &str) -> Reason {
     match name {
         "publish_to_empty_topic" | "publish_to_wildcard_topic" => Reason::TopicInvalid,
-        "publish_too_large" | "publish_over_rate" | "publish_of_a_duplicate" => Reason::Quota,
+        "publish_too_large"
+        | "publish_properties_too_large"
+        | "publish_over_rate"
+        | "publish_of_a_duplicate" => Reason::Quota,
         _ => Reason::NotAuthorized,
     }
 }
@@ -192,9 +192,7 @@ pub(super) fn of_subscribe(name: &str) -> Reason {
         "subscribe_to_malformed_filter" => Reason::FilterInvalid,
         "subscribe_shared" => Reason::Shared,
         "subscribe_to_too_many_filters" | "subscribe_to_too_many_filters_in_all" => Reason::Quota,
-        "subscribe_to_unroutable_filter" | "subscribe_without_own_messages" => {
-            Reason::Implementation
-        }
+        "subscribe_to_unroutable_filter" => Reason::Implementation,
         _ => Reason::NotAuthorized,
     }
 }

@@ -75,9 +75,9 @@ impl Rig {
             keeper: Arc::new(|_| {}),
         };
         let register = Arc::new(register::Register::new(Logins::default(), known));
-        let outboxes = Outboxes::new(crate::config::Sessions::default());
+        let outboxes = Outboxes::new(crate::config::Sessions::default(), Arc::clone(&counters));
         let told = (Arc::clone(&counters), Clock::system());
-        let memory = State::start(None, Keepsakes::new(outboxes), told);
+        let memory = State::start(None, Keepsakes::new(outboxes, Arc::clone(&counters)), told);
         let kept = (memory.state(), register);
         let house = House::new(Clock::system(), counters, router.unwrap(), kept, tokens)
             .with_policy(policy, claims);

@@ -66,6 +66,11 @@ impl Sessions {
         (Hold { sessions: self.clone(), key, number, leave, gone }, before)
     }
 
+    /// Whether a connection has this session.
+    pub(super) fn is_held(&self, key: &Key) -> bool {
+        self.seats().taken.contains_key(key)
+    }
+
     fn seats(&self) -> MutexGuard<'_, Seats> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -139,13 +139,18 @@ fn version_5() -> Vec<(&'static str, Vec<v5::Packet>)> {
             delay_interval: Some(5),
             payload_format_indicator: None,
             message_expiry_interval: Some(9),
-            content_type: None,
+            content_type: Some("text/plain".to_owned()),
             response_topic: None,
             correlation_data: None,
             user_properties: Vec::new(),
         });
         let login = v5::Login { username: "me".to_owned(), password: "secret".to_owned() };
         Connect(connect, Some(will), Some(login))
+    };
+    let long = "x".repeat(5_000);
+    let large = v5::PublishProperties {
+        user_properties: vec![("a".to_owned(), long)],
+        ..v5::PublishProperties::default()
     };
     let release = |pkid| PubRel(v5::PubRel::new(pkid, None));
     let qos = [five::QoS::AtMostOnce, five::QoS::AtLeastOnce, five::QoS::ExactlyOnce];
@@ -175,6 +180,17 @@ fn version_5() -> Vec<(&'static str, Vec<v5::Packet>)> {
             "subscribe",
             vec![subscribe("meshcore/#", None), subscribe("$share/g/#", None), Unsubscribe(leave)],
         ),
-        ("subscription-id", vec![subscribe("meshcore/#", Some(5))]),
+        (
+            "subscription-id",
+            vec![
+                subscribe("meshcore/#", Some(268_435_455)),
+                publish(TOPIC, qos[1], 1, Some(properties(None))),
+                PingReq(v5::PingReq),
+            ],
+        ),
+        (
+            "properties-too-large",
+            vec![publish(TOPIC, qos[1], 1, Some(large)), PingReq(v5::PingReq)],
+        ),
     ]
 }

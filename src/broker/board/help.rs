@@ -121,12 +121,7 @@ const HELP: &[(&[&str], &str)] = &[
         "update it: it subscribes again and again and acknowledges nothing",
     ),
     (
-        &[
-            "topic_alias_not_granted",
-            "subscription_id_not_granted",
-            "too_many_unreleased_packet_ids",
-            "packet_too_large",
-        ],
+        &["topic_alias_not_granted", "too_many_unreleased_packet_ids", "packet_too_large"],
         "update its MQTT library: it does not keep to what the CONNACK grants",
     ),
     (
@@ -189,6 +184,10 @@ const HELP: &[(&[&str], &str)] = &[
         "correct its topic: nobody can publish there",
     ),
     (&["publish_too_large"], "raise broker.maxPayloadKB if it is meant to be so large"),
+    (
+        &["publish_properties_too_large"],
+        "shorten what it sets beside the payload (user properties): 4 KiB fit",
+    ),
     (&["publish_over_rate"], "look at that uploader: it may be in a loop"),
     (&["publish_of_a_duplicate"], "restart or update that uploader: it sends each packet again"),
     // What it subscribes to.
@@ -203,7 +202,6 @@ const HELP: &[(&[&str], &str)] = &[
         "there is no $SYS here: `meshbox status` shows how the hub is",
     ),
     (&["subscribe_shared"], "subscribe without $share"),
-    (&["subscribe_without_own_messages"], "switch \"no local\" off"),
     (
         &["subscribe_to_malformed_filter", "subscribe_to_unroutable_filter"],
         "correct its filter: plain ASCII, + and # alone between slashes",

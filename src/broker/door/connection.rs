@@ -27,7 +27,7 @@ use super::speaker::Speaker;
 use crate::broker::board::{Seat, Sort};
 use crate::broker::frame::{Frame, Frames, Packet};
 use crate::broker::house::{House, Intake};
-use crate::broker::identity::Who;
+use crate::broker::identity::{Author, Who};
 use crate::broker::outbox::Outbox;
 use crate::broker::router::Subscriber;
 use crate::broker::sessions::Key;
@@ -61,6 +61,8 @@ pub(super) struct Connection<S> {
     kept: bool,
     /// Who the client is, and what it calls itself.
     called: Key,
+    /// The same for `no local`.
+    author: Author,
     backlog: Backlog,
     speaker: Speaker,
     deadlines: Deadlines,
@@ -138,6 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             subscriber: None,
             kept: outbox.is_some(),
             outbox,
+            author: Author::of(&called.0, &called.1),
             called,
             backlog: Backlog::default(),
             speaker,
@@ -332,8 +335,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Connection<S> {
             Step::Nothing => Ok(()),
             Step::Publish(publication) => self.hand_on(publication),
             Step::Denied(denied) => self.forbidden(denied.reason, &denied.topic),
-            Step::Oversized => {
-                self.refused(Sort::Publish, "publish_too_large", "");
+            Step::TooLarge(reason) => {
+                self.refused(Sort::Publish, reason, "");
                 Ok(())
             }
             Step::Subscribe(subscription) => self.subscribe(subscription),

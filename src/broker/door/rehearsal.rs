@@ -2,6 +2,7 @@
 //! the codecs, the login and the protocol as [`super::serve`] has them, fed by hand.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use super::session::{Session, Step};
 use crate::broker::access::Nearness;
 use crate::broker::frame::{
-    Connect, Flags, Frame, Frames, Limits, Packet, Version, Welcome, Writer,
+    Connect, Extras, Flags, Frame, Frames, Limits, Packet, Properties, Version, Welcome, Writer,
 };
 use crate::broker::identity::Who;
 use crate::broker::login::{self, Admitted, Refusal};
@@ -25,6 +26,11 @@ pub struct Rehearsal {
     inbox: Option<mpsc::UnboundedReceiver<Completion>>,
     receipts: Vec<Receipt>,
     out: BytesMut,
+    /// What was said of the message that was handed on last.
+    said: Option<Arc<Properties>>,
+    will: Option<(u32, usize)>,
+    /// The identifier that was given last.
+    mark: Option<NonZeroU32>,
     /// It has ended, for a reason of this name.
     pub ended: Option<&'static str>,
     /// What was taken in, in this order.
@@ -58,6 +64,9 @@ impl Default for Rehearsal {
             inbox: None,
             receipts: Vec::new(),
             out: BytesMut::new(),
+            said: None,
+            will: None,
+            mark: None,
             ended: None,
             taken: Vec::new(),
         }
@@ -84,6 +93,17 @@ impl Rehearsal {
                 Err(name) => self.end(name),
             }
         }
+    }
+
+    /// What goes on, byte for byte, of what was said of the message that was handed on last.
+    pub fn passed_on(&self) -> &[u8] {
+        self.said.as_ref().map_or(&[], |said| &said.passed_on)
+    }
+
+    /// The will of a client that was let in: its delay in seconds, and bytes of what goes on of what it
+    /// says of it.
+    pub fn will(&self) -> Option<(u32, usize)> {
+        self.will
     }
 
     /// Whether it was let in.
@@ -117,10 +137,15 @@ impl Rehearsal {
         }
     }
 
-    /// Writes a copy for the client, if there is room for one. Whether it was written.
+    /// Writes a copy of the last message that was handed on, or of nothing, for the client, if there is
+    /// room for one. Whether it was written.
     pub fn deliver(&mut self, topic: &str, payload: &[u8]) -> bool {
+        let expiry_s = self.said.as_ref().and_then(|said| said.left_s(0, 1_000));
+        let subscriptions = self.mark.as_slice();
+        let extras = Extras { said: self.said.as_deref(), expiry_s, subscriptions };
+        let how = (Flags::default(), extras);
         let session = self.session.as_mut().filter(|s| self.ended.is_none() && s.can_deliver());
-        session.is_some_and(|session| session.deliver(topic.as_bytes(), payload, Flags::default()))
+        session.is_some_and(|session| session.deliver(topic.as_bytes(), payload, how))
     }
 
     /// Takes what was written.
@@ -163,6 +188,10 @@ impl Rehearsal {
         let welcome = Welcome { assigned_id, ..Welcome::new(MAX_PAYLOAD) };
         let writer = admitted.writer();
         writer.welcome(&mut self.out, &welcome);
+        self.will = admitted.will.as_ref().map(|will| {
+            let passed_on = will.said.as_ref().map_or(0, |said| said.passed_on.len());
+            (will.delay_s, passed_on)
+        });
         let keeps = admitted.session.expiry_s > 0;
         let (who, gate) = (admitted.who.clone(), Arc::default());
         self.session = Some(Session::new(1, who, (writer, keeps), gate, mailbox));
@@ -175,17 +204,21 @@ impl Rehearsal {
         match session.frame(frame) {
             Ok(Step::Publish(publication)) => {
                 let len = publication.payload.len();
+                self.said = publication.said;
                 self.taken.push(Taken::Handed(publication.topic, len));
                 if publication.receipt.is_awaited() {
                     self.receipts.push(publication.receipt);
                 }
             }
-            Ok(Step::Subscribe(subscription)) => session.subscribed(&subscription),
+            Ok(Step::Subscribe(subscription)) => {
+                self.mark = subscription.granted.first().and_then(|(_, grant)| grant.id);
+                session.subscribed(&subscription);
+            }
             Ok(Step::Disconnect(_)) => self.ended = Some("disconnect"),
             Ok(
                 Step::Nothing
                 | Step::Denied(_)
-                | Step::Oversized
+                | Step::TooLarge(_)
                 | Step::Unsubscribe(_)
                 | Step::Acknowledged(_),
             ) => {}

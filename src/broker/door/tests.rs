@@ -46,7 +46,7 @@ async fn the_lan_policy_judges_the_peer_address() {
 #[tokio::test]
 async fn large_packets_that_do_not_end_have_a_bound_in_all() {
     let policy = Policy { max_payload: 256 * 1024, ..Policy::default() };
-    let mut rig = Rig::with(policy, Arc::new(access::Unclaimed)).await;
+    let mut rig = Rig::with(policy, Arc::new(crate::broker::access::Unclaimed)).await;
     let mut packet = BytesMut::new();
     let large = Publish::new("meshcore/large", QoS::AtMostOnce, vec![7; 250_000]);
     large.write(&mut packet).unwrap();

@@ -9,7 +9,7 @@ use rumqttc::mqttbytes::QoS;
 use super::packet::{Connect, Limits, Login, SessionWish, Version, Will};
 use super::qos;
 use super::v5::fields::Fields;
-use super::v5::properties::{self, Properties};
+use super::v5::properties::{self, Found};
 
 /// The connect flags (§3.1.2.3).
 mod flag {
@@ -69,9 +69,9 @@ impl Body<'_> {
         Ok(Connect { version, client_id, session, keep_alive, login, will, limits })
     }
 
-    fn properties(&mut self, allowed: &[u8]) -> Result<Properties, &'static str> {
+    fn properties(&mut self, allowed: &[u8]) -> Result<Found, &'static str> {
         match self.version {
-            Version::V4 => Ok(Properties::default()),
+            Version::V4 => Ok(Found::default()),
             Version::V5 => properties::read(&mut self.rest, allowed),
         }
     }
@@ -94,10 +94,16 @@ impl Body<'_> {
             let clear = wanted == QoS::AtMostOnce && !retain;
             return if clear { Ok(None) } else { Err("malformed_connect") };
         }
-        let delay_s = self.properties(properties::OF_WILL)?.will_delay_s.unwrap_or(0);
+        let (delay_s, said) = match self.version {
+            Version::V4 => (0, None),
+            Version::V5 => {
+                let (found, said) = properties::of_message(&mut self.rest, properties::OF_WILL)?;
+                (found.will_delay_s.unwrap_or(0), said)
+            }
+        };
         let topic = self.text()?;
         let payload = Bytes::copy_from_slice(self.rest.binary()?);
-        Ok(Some(Will { topic, payload, retain, qos: wanted, delay_s }))
+        Ok(Some(Will { topic, payload, retain, qos: wanted, delay_s, said }))
     }
 
     /// Either may come without the other: in MQTT 3.1.1 not by MQTT-3.1.2-22, but clients do it.
@@ -113,7 +119,7 @@ impl Body<'_> {
     }
 }
 
-fn limits(asked: &Properties) -> Limits {
+fn limits(asked: &Found) -> Limits {
     let unless_said = Limits::default();
     Limits {
         receive_maximum: asked.receive_maximum.unwrap_or(unless_said.receive_maximum),
@@ -151,6 +157,7 @@ mod tests {
             retain: true,
             qos: QoS::AtLeastOnce,
             delay_s: 0,
+            said: None,
         };
         let login = Login { name: "roof".into(), password: b"hunter2".to_vec() };
         let expected = Connect {

@@ -1,12 +1,16 @@
 //! The packets that a client sends, whatever its version of MQTT.
 //!
 //! The codecs make them; `login` and `door::session` know no others. Of MQTT 5 they have what the
-//! broker acts on; the rest is checked for its form and left behind.
+//! broker acts on and what it passes on; the rest is checked for its form and left behind.
 
 use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rumqttc::mqttbytes::QoS;
+
+use super::properties::Properties;
 
 /// A version of MQTT that is spoken here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -133,6 +137,8 @@ pub(in crate::broker) struct Will {
     pub(in crate::broker) qos: QoS,
     /// Seconds to wait for the client to come back to its session; 0 in MQTT 3.1.1.
     pub(in crate::broker) delay_s: u32,
+    /// What the client says of it; `None`: nothing.
+    pub(in crate::broker) said: Option<Arc<Properties>>,
 }
 
 /// A message of a client.
@@ -148,8 +154,8 @@ pub(in crate::broker) struct Publish {
     pub(in crate::broker) pkid: u16,
     /// Whether it is to be retained.
     pub(in crate::broker) retain: bool,
-    /// Seconds for which it means something; `None`: for ever.
-    pub(in crate::broker) expiry_s: Option<u32>,
+    /// What the client says of it; `None`: nothing.
+    pub(in crate::broker) said: Option<Arc<Properties>>,
 }
 
 /// A PUBACK, PUBREC, PUBREL or PUBCOMP.
@@ -168,6 +174,8 @@ pub(in crate::broker) struct Subscribe {
     pub(in crate::broker) pkid: u16,
     /// Not judged.
     pub(in crate::broker) filters: Vec<Filter>,
+    /// What copies by these filters are to be marked with.
+    pub(in crate::broker) id: Option<NonZeroU32>,
 }
 
 /// A filter with its options.

@@ -41,7 +41,7 @@ fn publish(publish: v4::Publish) -> Result<Publish, &'static str> {
         // MQTT-1.5.3-2.
         return Err("nul_in_topic");
     }
-    Ok(Publish { topic, payload, qos, pkid, retain, expiry_s: None })
+    Ok(Publish { topic, payload, qos, pkid, retain, said: None })
 }
 
 fn subscribe(subscribe: v4::Subscribe) -> Subscribe {
@@ -53,5 +53,5 @@ fn subscribe(subscribe: v4::Subscribe) -> Subscribe {
         retained: RetainHandling::Always,
     };
     let filters = subscribe.filters.into_iter().map(filter).collect();
-    Subscribe { pkid: subscribe.pkid, filters }
+    Subscribe { pkid: subscribe.pkid, filters, id: None }
 }

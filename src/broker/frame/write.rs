@@ -1,9 +1,12 @@
 //! Packets → bytes, as a server writes them, in the version that the client speaks.
 
+use std::num::NonZeroU32;
+
 use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::QoS;
 
 use super::packet::{Limits, Version};
+use super::properties::Properties;
 use super::{
     BESIDE_PAYLOAD, CONNACK, DISCONNECT, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC,
     RECEIVE_MAXIMUM, SUBACK, UNSUBACK,
@@ -60,6 +63,31 @@ pub(in crate::broker) struct Flags {
     pub(in crate::broker) retain: bool,
 }
 
+/// What a PUBLISH has in MQTT 5 beside its topic and payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::broker) struct Extras<'a> {
+    /// What its publisher said of it.
+    pub(in crate::broker) said: Option<&'a Properties>,
+    /// Seconds for which it still means something.
+    pub(in crate::broker) expiry_s: Option<u32>,
+    /// The identifiers of the subscriptions that it comes by.
+    pub(in crate::broker) subscriptions: &'a [NonZeroU32],
+}
+
+impl Extras<'_> {
+    /// What the server itself adds to the properties.
+    fn write(&self, out: &mut BytesMut) {
+        if let Some(expiry_s) = self.expiry_s {
+            out.put_u8(0x02);
+            out.put_u32(expiry_s);
+        }
+        for id in self.subscriptions {
+            out.put_u8(0x0B);
+            put_variable(out, usize::try_from(id.get()).unwrap_or(0));
+        }
+    }
+}
+
 impl Writer {
     /// For a client that speaks this version and takes no more than this.
     pub(in crate::broker) fn new(version: Version, limits: Limits) -> Self {
@@ -95,9 +123,9 @@ impl Writer {
         properties.put_u8(0x27);
         let packet = welcome.max_payload.saturating_add(BESIDE_PAYLOAD);
         properties.put_u32(u32::try_from(packet).unwrap_or(u32::MAX));
-        // Neither subscription identifiers nor shared subscriptions. What is not said has its
-        // default: QoS 2, retained messages, wildcards, no topic aliases, the client's own keepalive.
-        properties.put_slice(&[0x29, 0, 0x2A, 0]);
+        // No shared subscriptions. What is not said has its default: QoS 2, retained messages,
+        // wildcards, subscription identifiers, no topic aliases, the client's own keepalive.
+        properties.put_slice(&[0x2A, 0]);
         self.put(out, CONNACK << 4, &[flags, 0], Some(&properties), &[]);
     }
 
@@ -169,15 +197,24 @@ impl Writer {
         out: &mut BytesMut,
         topic: &[u8],
         payload: &[u8],
-        Flags { pkid, dup, retain }: Flags,
+        (Flags { pkid, dup, retain }, extras): (Flags, Extras<'_>),
     ) -> bool {
         let confirmed = pkid != 0;
         let id = pkid.to_be_bytes();
         let id = if confirmed { &id[..] } else { &[][..] };
         // A topic that came in fits: its length was two bytes then, too.
         let topic_len = u16::try_from(topic.len()).unwrap_or(0).to_be_bytes();
-        let no_properties = if self.version == Version::V5 { &[0][..] } else { &[] };
-        let parts = [&topic_len, topic, id, no_properties, payload];
+        let mut added = BytesMut::new();
+        let mut len = ([0; 4], 0);
+        let mut passed_on = &[][..];
+        if self.version == Version::V5 {
+            extras.write(&mut added);
+            passed_on = extras.said.map_or(&[][..], |said| &said.passed_on);
+            len = variable(passed_on.len() + added.len());
+        }
+        let (len, digits) = (&len.0, len.1);
+        let properties_len = len.get(..digits).unwrap_or_default();
+        let parts = [&topic_len, topic, id, properties_len, passed_on, &added, payload];
         let remaining: usize = parts.iter().map(|part| part.len()).sum();
         if !self.fits(remaining) {
             return false;
@@ -252,15 +289,24 @@ fn put_text(out: &mut BytesMut, id: u8, text: &str) {
     out.put_slice(text.get(..usize::from(len)).unwrap_or_default().as_bytes());
 }
 
-fn put_variable(out: &mut BytesMut, mut value: usize) {
-    loop {
-        let byte = u8::try_from(value % 128).unwrap_or(0);
+fn put_variable(out: &mut BytesMut, value: usize) {
+    let (digits, len) = variable(value);
+    out.put_slice(digits.get(..len).unwrap_or_default());
+}
+
+/// A Variable Byte Integer, and how many of these bytes it has.
+fn variable(mut value: usize) -> ([u8; 4], usize) {
+    let (mut bytes, mut len) = ([0; 4], 0);
+    for byte in &mut bytes {
+        *byte = u8::try_from(value % 128).unwrap_or(0);
         value /= 128;
-        out.put_u8(if value > 0 { byte | 0x80 } else { byte });
+        len += 1;
         if value == 0 {
             break;
         }
+        *byte |= 0x80;
     }
+    (bytes, len)
 }
 
 fn variable_len(value: usize) -> usize {

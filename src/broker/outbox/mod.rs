@@ -11,10 +11,15 @@
 //! whom it waits. Subscriptions of QoS 0 stay with the router. A queue that is full loses its own
 //! oldest copies, counted; nobody ever waits for it.
 
+mod hold;
+mod kept;
 mod queue;
+mod slot;
 #[cfg(test)]
 mod tests;
 
+pub(super) use hold::Outbox;
+pub(super) use kept::{Changes, Kept};
 pub(super) use queue::{Item, Outgoing};
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,15 +27,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use rumqttc::mqttbytes::{QoS, matches};
-use tokio::sync::Notify;
-
-use self::queue::{Bounds, Queue};
+use self::queue::Bounds;
+use self::slot::{Slot, millis};
+use super::copy::Copy;
 use super::identity::Identity;
 use super::sessions::Key;
 use crate::config;
-use crate::counters::QueueState;
+use crate::counters::{Counters, QueueState};
 
 /// All subscribers at QoS 1 and all kept sessions; clones share them.
 #[derive(Clone, Debug)]
@@ -42,6 +45,7 @@ struct Shared {
     /// Filters of QoS 1: without any there is nothing to look for.
     filters: AtomicUsize,
     limits: Limits,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
@@ -54,23 +58,6 @@ struct Table {
     /// Sessions that may stand in the file and are here no more.
     gone: Vec<u64>,
     lost: u64,
-}
-
-#[derive(Debug)]
-struct Slot {
-    identity: Identity,
-    client_id: String,
-    filters: BTreeMap<String, QoS>,
-    queue: Queue,
-    ring: Arc<Notify>,
-    /// How long the session outlives its connection; `None`: it ends with it.
-    keep: Option<Duration>,
-    /// The connection that has it: each gets a number of its own. 0: nobody.
-    holder: u64,
-    /// When its client left, in milliseconds since the Unix epoch.
-    away_since_ms: Option<i64>,
-    lost: u64,
-    changed: bool,
 }
 
 /// Bounds of queues and sessions.
@@ -92,46 +79,13 @@ const MAX_KEPT: (usize, usize) = (200, 10);
 /// One queue may have this part of the bytes of all.
 const PART_OF_ALL: usize = 4;
 
-/// A connection's hold on its queue. Dropped, it ends the session, or lets go of one that is kept.
-#[derive(Debug)]
-pub(super) struct Outbox {
-    all: Outboxes,
-    id: u64,
-    holder: u64,
-    ring: Arc<Notify>,
-}
-
-/// A session for the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kept {
-    /// Whose.
-    pub(super) key: Key,
-    /// What it has subscribed to, and the QoS that was granted.
-    pub(super) filters: BTreeMap<String, QoS>,
-    /// When its client left, in milliseconds since the Unix epoch.
-    pub(super) away_since_ms: Option<i64>,
-    /// How long it outlives its connection.
-    pub(super) keep: Duration,
-}
-
-/// What the file does not know yet.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Changes {
-    /// Sessions by number; `None`: it has ended, and its copies with it.
-    pub(super) sessions: Vec<(u64, Option<Kept>)>,
-    /// Copies by session and serial.
-    pub(super) queued: Vec<(u64, u64, Item)>,
-    /// Copies that were delivered or lost.
-    pub(super) taken: Vec<(u64, u64)>,
-}
-
 impl Outboxes {
     /// With these bounds, and nobody there.
-    pub(super) fn new(limits: config::Sessions) -> Self {
+    pub(super) fn new(limits: config::Sessions, counters: Arc<Counters>) -> Self {
         let each = Bounds { messages: limits.messages, bytes: limits.bytes / PART_OF_ALL };
         let limits = Limits { each, bytes: limits.bytes, keep: limits.keep };
         let (table, filters) = (Mutex::default(), AtomicUsize::new(0));
-        Self(Arc::new(Shared { table, filters, limits }))
+        Self(Arc::new(Shared { table, filters, limits, counters }))
     }
 
     /// A queue that ends with its connection.
@@ -168,9 +122,10 @@ impl Outboxes {
         Some((self.hold(&mut table, id), false))
     }
 
-    /// Whether a session of this key is kept.
-    pub(super) fn has(&self, key: &Key) -> bool {
-        self.table().kept.contains_key(key)
+    /// For how long after its connection the session of this key is kept; `None`: there is none.
+    pub(super) fn kept_for(&self, key: &Key) -> Option<Duration> {
+        let table = self.table();
+        table.kept.get(key).and_then(|id| table.slots.get(id)).and_then(|slot| slot.keep)
     }
 
     /// For how long a session is kept for which so much is wanted.
@@ -212,31 +167,19 @@ impl Outboxes {
     /// Queues a copy for everyone who has subscribed at QoS 1. True: a kept session has it that needs
     /// it stored before the publish is acknowledged. `lost` counts what others, or these, had to give
     /// up for it.
-    pub(super) fn offer(
-        &self,
-        (topic, payload): (&str, &Bytes),
-        qos: QoS,
-        now_ms: i64,
-        lost: &mut u64,
-    ) -> bool {
+    pub(super) fn offer(&self, copy: &Copy<'_>, lost: &mut u64) -> bool {
         if self.0.filters.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let qos = if qos == QoS::AtMostOnce { qos } else { QoS::AtLeastOnce };
         let mut item: Option<Item> = None;
         let (mut to_store, mut table) = (false, self.table());
         let (lost_before, each) = (table.lost, self.0.limits.each);
         let Table { slots, bytes, lost: lost_in_all, .. } = &mut *table;
-        for slot in slots.values_mut().filter(|slot| slot.wants(topic)) {
-            let item = item.get_or_insert_with(|| Item {
-                topic: topic.into(),
-                payload: payload.clone(),
-                qos,
-                retain: false,
-                at_ms: now_ms,
-            });
+        for slot in slots.values_mut() {
+            let Some((retain, subscriptions)) = slot.takes(copy) else { continue };
+            let item = item.get_or_insert_with(|| Item::of(copy)).clone();
             let before = slot.queue.bytes();
-            let lost = slot.queue.push(item.clone(), each);
+            let lost = slot.queue.push(Item { retain, subscriptions, ..item }, each);
             slot.lost += lost;
             *lost_in_all += lost;
             *bytes = *bytes - before + slot.queue.bytes();
@@ -295,9 +238,8 @@ impl Outboxes {
         }
         let id = if table.slots.contains_key(&id) { table.last + 1 } else { id };
         let mut slot = Slot::new(kept.key.clone(), Some(kept.keep));
-        let confirmed = kept.filters.values().filter(|qos| **qos != QoS::AtMostOnce).count();
-        self.0.filters.fetch_add(confirmed, Ordering::AcqRel);
         slot.filters = kept.filters;
+        self.0.filters.fetch_add(slot.queued_filters(), Ordering::AcqRel);
         slot.away_since_ms = Some(kept.away_since_ms.unwrap_or(now_ms));
         slot.changed = kept.away_since_ms.is_none();
         for (serial, item) in queued {
@@ -337,9 +279,10 @@ impl Outboxes {
                 slot.away_since_ms.get_or_insert(now_ms);
             }
             let before = slot.queue.bytes();
-            let expired = slot.queue.expire(oldest_ms);
-            slot.lost += expired;
-            *lost += expired;
+            let aged = slot.queue.expire(oldest_ms, now_ms);
+            slot.lost += aged;
+            *lost += aged;
+            self.0.counters.broker_messages_expired.add(slot.queue.take_expired());
             *bytes = *bytes - before + slot.queue.bytes();
         }
     }
@@ -347,8 +290,7 @@ impl Outboxes {
     fn end(&self, table: &mut Table, id: u64) {
         let Some(slot) = table.slots.remove(&id) else { return };
         table.bytes -= slot.queue.bytes();
-        let confirmed = slot.filters.values().filter(|qos| **qos != QoS::AtMostOnce).count();
-        self.0.filters.fetch_sub(confirmed, Ordering::AcqRel);
+        self.0.filters.fetch_sub(slot.queued_filters(), Ordering::AcqRel);
         if slot.keep.is_some() {
             table.kept.remove(&(slot.identity, slot.client_id));
             table.gone.push(id);
@@ -389,185 +331,4 @@ impl Table {
         self.lost += u64::from(lost);
         lost
     }
-}
-
-impl Slot {
-    fn new((identity, client_id): Key, keep: Option<Duration>) -> Self {
-        Self {
-            identity,
-            client_id,
-            filters: BTreeMap::new(),
-            queue: Queue::default(),
-            ring: Arc::default(),
-            keep,
-            holder: 0,
-            away_since_ms: None,
-            lost: 0,
-            changed: true,
-        }
-    }
-
-    fn wants(&self, topic: &str) -> bool {
-        let mut confirmed = self.filters.iter().filter(|(_, qos)| **qos != QoS::AtMostOnce);
-        confirmed.any(|(filter, _)| matches(topic, filter))
-    }
-
-    fn is_over(&self, now_ms: i64) -> bool {
-        let (Some(keep), Some(since)) = (self.keep, self.away_since_ms) else { return false };
-        now_ms - since > millis(keep)
-    }
-
-    fn kept(&self) -> Option<Kept> {
-        let key = (self.identity.clone(), self.client_id.clone());
-        let (filters, away_since_ms) = (self.filters.clone(), self.away_since_ms);
-        self.keep.map(|keep| Kept { key, filters, away_since_ms, keep })
-    }
-
-    fn state(&self) -> QueueState {
-        QueueState {
-            identity: self.identity.to_string(),
-            client_id: self.client_id.clone(),
-            connected: self.holder != 0,
-            kept: self.keep.is_some(),
-            away_since_ms: self.away_since_ms.filter(|_| self.holder == 0),
-            kept_until_ms: self
-                .keep
-                .zip(self.away_since_ms.filter(|_| self.holder == 0))
-                .map(|(keep, since_ms)| since_ms.saturating_add(millis(keep))),
-            messages: self.queue.len() as u64,
-            bytes: self.queue.bytes() as u64,
-            lost: self.lost,
-        }
-    }
-}
-
-impl Outbox {
-    /// Its number among all queues.
-    pub(super) fn number(&self) -> u64 {
-        self.id
-    }
-
-    /// Rings when there may be something to write. Cancel-safe.
-    pub(super) async fn rung(&self) {
-        self.ring.notified().await;
-    }
-
-    /// Notes a subscription in place of an earlier one to the same filter.
-    pub(super) fn subscribe(&self, filter: &str, qos: QoS) {
-        self.change(|slot, filters| {
-            let old = slot.filters.insert(filter.to_owned(), qos);
-            count(filters, old, Some(qos));
-            slot.changed = true;
-        });
-    }
-
-    /// Ends a subscription. What waits already still comes (MQTT-3.10.4-3).
-    pub(super) fn unsubscribe(&self, filter: &str) {
-        self.change(|slot, filters| {
-            let old = slot.filters.remove(filter);
-            count(filters, old, None);
-            slot.changed |= old.is_some();
-        });
-    }
-
-    /// What the session has subscribed to.
-    pub(super) fn filters(&self) -> Vec<(String, QoS)> {
-        let filters = self.change(|slot, _| slot.filters.clone());
-        filters.unwrap_or_default().into_iter().collect()
-    }
-
-    /// Hands out what may be written now, one by one, until `write` says that it is enough.
-    pub(super) fn drain(&self, mut write: impl FnMut(Outgoing) -> bool) {
-        self.with_queue(|queue| {
-            while let Some(outgoing) = queue.next() {
-                if !write(outgoing) {
-                    break;
-                }
-            }
-        });
-    }
-
-    /// Sends a copy ahead of those that wait; `None` when the window is full.
-    pub(super) fn send_first(&self, item: Item) -> Option<Outgoing> {
-        self.with_queue(|queue| queue.send_first(item)).flatten()
-    }
-
-    /// The client has acknowledged a packet id. False: it is not known.
-    pub(super) fn acknowledge(&self, pkid: u16) -> bool {
-        self.with_queue(|queue| queue.acknowledge(pkid)).unwrap_or(false)
-    }
-
-    /// The client takes no more than so many copies at QoS 1 unacknowledged.
-    pub(super) fn narrow(&self, receive_maximum: u16) {
-        self.with_queue(|queue| queue.narrow(receive_maximum.into()));
-    }
-
-    /// Keeps the session for so long after its connection, within the configured bound.
-    pub(super) fn keep(&self, keep: Duration) {
-        let keep = self.all.bounded(keep);
-        self.change(|slot, _| (slot.keep, slot.changed) = (Some(keep), true));
-    }
-
-    /// Copies that this queue has lost since the start.
-    pub(super) fn lost(&self) -> u64 {
-        self.change(|slot, _| slot.lost).unwrap_or_default()
-    }
-
-    /// Lets go of the session; `now_ms` begins the time for which it is kept. Ends one that is not
-    /// kept. Nothing happens once another connection has it.
-    pub(super) fn leave(&self, now_ms: i64) {
-        let mut table = self.all.table();
-        let Some(slot) = table.slots.get_mut(&self.id).filter(|s| s.holder == self.holder) else {
-            return;
-        };
-        match slot.keep {
-            Some(keep) if !keep.is_zero() => {
-                (slot.holder, slot.away_since_ms, slot.changed) = (0, Some(now_ms), true);
-            }
-            _ => self.all.end(&mut table, self.id),
-        }
-    }
-
-    fn with_queue<T>(&self, work: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        let mut table = self.all.table();
-        let Table { slots, bytes, .. } = &mut *table;
-        let slot = slots.get_mut(&self.id).filter(|slot| slot.holder == self.holder)?;
-        let before = slot.queue.bytes();
-        let done = work(&mut slot.queue);
-        *bytes = *bytes - before + slot.queue.bytes();
-        Some(done)
-    }
-
-    fn change<T>(&self, work: impl FnOnce(&mut Slot, &AtomicUsize) -> T) -> Option<T> {
-        let mut table = self.all.table();
-        let slot = table.slots.get_mut(&self.id).filter(|slot| slot.holder == self.holder)?;
-        Some(work(slot, &self.all.0.filters))
-    }
-}
-
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        // After `leave` nobody, or somebody else, holds it. Without one the connection panicked: a
-        // kept session then counts as away from the next look at what has expired.
-        let mut table = self.all.table();
-        let Some(slot) = table.slots.get_mut(&self.id).filter(|s| s.holder == self.holder) else {
-            return;
-        };
-        if slot.keep.is_some() {
-            (slot.holder, slot.changed) = (0, true);
-        } else {
-            self.all.end(&mut table, self.id);
-        }
-    }
-}
-
-/// Keeps the number of filters of QoS 1.
-fn count(filters: &AtomicUsize, old: Option<QoS>, new: Option<QoS>) {
-    let confirmed = |qos: Option<QoS>| usize::from(qos.is_some_and(|q| q != QoS::AtMostOnce));
-    filters.fetch_add(confirmed(new), Ordering::AcqRel);
-    filters.fetch_sub(confirmed(old), Ordering::AcqRel);
-}
-
-fn millis(time: Duration) -> i64 {
-    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,12 +1,21 @@
 //! Many queues together.
 
 use super::*;
-use crate::broker::identity::ObserverKey;
+use crate::broker::frame::Properties;
+use crate::broker::grant::Grant;
+use crate::broker::identity::{Author, ObserverKey};
+use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
+use std::num::NonZeroU32;
 
 const TOPIC: &str = "meshcore/x";
 
+const ONCE: Grant =
+    Grant { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+
 fn outboxes(messages: usize, bytes: usize) -> Outboxes {
-    Outboxes::new(config::Sessions { messages, bytes, keep: Duration::from_secs(3_600) })
+    let limits = config::Sessions { messages, bytes, keep: Duration::from_secs(3_600) };
+    Outboxes::new(limits, Arc::default())
 }
 
 fn account(name: &str) -> Identity {
@@ -20,13 +29,13 @@ fn key(name: &str, id: &str) -> Key {
 fn offer(all: &Outboxes, n: u32) -> (bool, u64) {
     let mut lost = 0;
     let payload = Bytes::from(n.to_string());
-    let stored = all.offer((TOPIC, &payload), QoS::AtLeastOnce, i64::from(n), &mut lost);
+    let stored = all.offer(&Copy::ours(TOPIC, &payload, i64::from(n)), &mut lost);
     (stored, lost)
 }
 
 fn drained(outbox: &Outbox) -> Vec<(String, u16, bool)> {
     let mut out = Vec::new();
-    outbox.drain(|o| {
+    outbox.drain(0, |o| {
         out.push((String::from_utf8(o.item.payload.to_vec()).unwrap(), o.pkid, o.dup));
         true
     });
@@ -42,12 +51,12 @@ fn a_copy_comes_once_however_many_filters_match_it() {
     let all = outboxes(10, 1 << 20);
     let outbox = all.open(account("a"), "x".into());
     assert_eq!(offer(&all, 0), (false, 0), "nobody has subscribed");
-    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
-    outbox.subscribe(TOPIC, QoS::AtLeastOnce);
+    outbox.subscribe("meshcore/#", ONCE);
+    outbox.subscribe(TOPIC, ONCE);
     assert_eq!(offer(&all, 1), (false, 0), "not kept: nothing has to be stored");
     assert_eq!(drained(&outbox), [("1".to_owned(), 1, false)]);
     outbox.unsubscribe("meshcore/#");
-    outbox.subscribe(TOPIC, QoS::AtMostOnce);
+    outbox.subscribe(TOPIC, Grant::plain(QoS::AtMostOnce));
     offer(&all, 2);
     assert!(drained(&outbox).is_empty(), "QoS 0 is the router's");
     drop(outbox);
@@ -60,14 +69,14 @@ fn a_kept_session_has_its_subscriptions_and_what_came_while_it_was_away() {
     let all = outboxes(10, 1 << 20);
     let (first, present) = all.resume(&key("a", "x"), None, 0).unwrap();
     assert!(!present);
-    first.subscribe("meshcore/#", QoS::AtLeastOnce);
+    first.subscribe("meshcore/#", ONCE);
     offer(&all, 1);
     assert_eq!(drained(&first), [("1".to_owned(), 1, false)]);
     first.leave(10);
     assert_eq!(offer(&all, 2), (true, 0));
     let (second, present) = all.resume(&key("a", "x"), None, 20).unwrap();
     assert!(present);
-    assert_eq!(second.filters(), [("meshcore/#".to_owned(), QoS::AtLeastOnce)]);
+    assert_eq!(second.filters(), [("meshcore/#".to_owned(), ONCE)]);
     let expected = [("1".to_owned(), 1, true), ("2".to_owned(), 2, false)];
     assert_eq!(drained(&second), expected);
     assert!(second.acknowledge(1) && second.acknowledge(2));
@@ -83,7 +92,7 @@ fn a_kept_session_has_its_subscriptions_and_what_came_while_it_was_away() {
 fn the_connection_that_was_taken_over_has_no_hand_in_the_session_any_more() {
     let all = outboxes(10, 1 << 20);
     let (old, _) = all.resume(&key("a", "x"), None, 0).unwrap();
-    old.subscribe("meshcore/#", QoS::AtLeastOnce);
+    old.subscribe("meshcore/#", ONCE);
     let (new, present) = all.resume(&key("a", "x"), None, 0).unwrap();
     assert!(present);
     offer(&all, 1);
@@ -101,7 +110,7 @@ fn the_sessions_of_one_account_end_held_or_not_and_those_of_others_stay() {
     let all = outboxes(10, 1 << 20);
     let [held, away, other] = [("a", "x"), ("a", "y"), ("b", "x")].map(|(name, id)| {
         let (outbox, _) = all.resume(&key(name, id), None, 0).unwrap();
-        outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+        outbox.subscribe("meshcore/#", ONCE);
         outbox
     });
     away.leave(0);
@@ -120,7 +129,7 @@ fn the_sessions_of_one_account_end_held_or_not_and_those_of_others_stay() {
 fn what_is_away_for_too_long_ends() {
     let all = outboxes(10, 1 << 20);
     let (outbox, _) = all.resume(&key("a", "x"), None, 0).unwrap();
-    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    outbox.subscribe("meshcore/#", ONCE);
     let (soon, _) = all.resume(&key("a", "soon"), Some(Duration::from_secs(1)), 0).unwrap();
     outbox.leave(0);
     soon.leave(0);
@@ -139,7 +148,7 @@ fn many_slow_subscribers_stay_within_the_bytes_of_all_and_the_largest_gives_way(
     let slow: Vec<_> = (0..50)
         .map(|n| {
             let outbox = all.open(account("slow"), n.to_string());
-            outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+            outbox.subscribe("meshcore/#", ONCE);
             outbox
         })
         .collect();
@@ -188,7 +197,7 @@ fn keys_that_anybody_can_make_leave_room_for_the_sessions_of_accounts() {
 fn what_the_file_had_comes_back() {
     let all = outboxes(10, 1 << 20);
     let (outbox, _) = all.resume(&key("a", "x"), None, 0).unwrap();
-    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    outbox.subscribe("meshcore/#", ONCE);
     offer(&all, 1);
     offer(&all, 2);
     let Changes { sessions, queued, taken } = all.changes(3);
@@ -210,4 +219,46 @@ fn what_the_file_had_comes_back() {
     };
     again.restore(id, stale, Vec::new(), 300);
     assert_eq!(outbox.filters().len(), 1);
+}
+
+#[test]
+fn a_copy_has_the_marks_of_all_its_subscriptions_and_what_its_publisher_said() {
+    let all = outboxes(10, 1 << 20);
+    let outbox = all.open(account("a"), "x".into());
+    let id = NonZeroU32::new;
+    outbox.subscribe("meshcore/#", Grant { id: id(7), ..ONCE });
+    outbox.subscribe(TOPIC, Grant { id: id(9), retain_as_published: true, ..ONCE });
+    outbox.subscribe("other", Grant { id: id(11), ..ONCE });
+    let said = Arc::new(Properties { passed_on: Box::from(*b"x"), expiry_s: Some(5) });
+    let payload = Bytes::from_static(b"1");
+    for retain in [true, false] {
+        let copy = Copy { said: Some(&said), retain, ..Copy::ours(TOPIC, &payload, 1) };
+        all.offer(&copy, &mut 0);
+    }
+    let mut items = Vec::new();
+    outbox.drain(1, |o| {
+        items.push(o.item);
+        true
+    });
+    assert_eq!(items.iter().map(|item| item.retain).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(items[0].subscriptions, [7, 9].map(|n| id(n).unwrap()));
+    assert_eq!(items[0].said, Some(said));
+}
+
+#[test]
+fn a_client_that_wants_nothing_of_its_own_gets_what_others_say() {
+    let all = outboxes(10, 1 << 20);
+    let outbox = all.open(account("a"), "x".into());
+    outbox.subscribe("meshcore/#", Grant { no_local: true, ..ONCE });
+    let payload = Bytes::from_static(b"1");
+    let offer = |author| all.offer(&Copy { author, ..Copy::ours(TOPIC, &payload, 1) }, &mut 0);
+    offer(Author::of(&account("a"), "x"));
+    assert!(drained(&outbox).is_empty());
+    offer(Author::of(&account("a"), "y"));
+    offer(Author::of(&account("b"), "x"));
+    assert_eq!(drained(&outbox).len(), 2);
+    // By another filter it does.
+    outbox.subscribe(TOPIC, ONCE);
+    offer(Author::of(&account("a"), "x"));
+    assert_eq!(drained(&outbox).len(), 1);
 }

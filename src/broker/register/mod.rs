@@ -58,7 +58,7 @@ pub(super) struct Register {
 }
 
 /// A client that was recognised.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Recognised {
     pub(super) who: Who,
     /// What its token says of the uploader, if it has shown one.
@@ -74,6 +74,14 @@ pub(super) struct Shown {
     pub(super) ends_ms: Option<i64>,
     /// The program that made it.
     pub(super) client: Option<String>,
+}
+
+impl Recognised {
+    /// A client without an account.
+    #[cfg(test)]
+    pub(super) fn without_account(who: Who) -> Self {
+        Self { who, token: None, account: None }
+    }
 }
 
 impl Register {
@@ -207,11 +215,16 @@ impl Register {
         let Some(account) = &recognised.account else { return Ok(None) };
         // Under the lock of the file: a change comes wholly before or wholly after.
         let file = self.lock_file();
-        if file.accounts.find(&account.name).is_none_or(|now| !is_same(now, account)) {
+        if !is_there(&file, account) {
             return Err(refusals::account_changed());
         }
         let seat = self.seats.take(&account.name, client_id, account.max_connections);
         seat.map(Some).ok_or_else(|| refusals::no_seat(account))
+    }
+
+    /// Whether the account of a client that was recognised is still the same.
+    pub(super) fn still_knows(&self, recognised: &Recognised) -> bool {
+        recognised.account.as_ref().is_none_or(|account| is_there(&self.lock_file(), account))
     }
 
     /// Notes that a client is in that has logged in: from now on its key is nobody else's.
@@ -292,6 +305,10 @@ impl Register {
     fn lock_file(&self) -> MutexGuard<'_, Arc<AccountsFile>> {
         lock(&self.file)
     }
+}
+
+fn is_there(file: &AccountsFile, account: &Account) -> bool {
+    file.accounts.find(&account.name).is_some_and(|now| is_same(now, account))
 }
 
 /// Whether a connection of the one may go on as the other.

@@ -16,12 +16,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rumqttc::mqttbytes::{QoS, matches};
 
-use super::identity::Identity;
+use super::frame::Properties;
+use super::grant::Grant;
+use super::identity::{Author, Identity};
+use crate::counters::Counters;
 
 /// Most retained messages.
 const MAX_MESSAGES: usize = 4_000;
 
-/// Most bytes of topics, payloads and [`OVERHEAD`]: 8 MiB, several hundred gateways with a
+/// Most bytes of topics, payloads, properties and [`OVERHEAD`]: 8 MiB, several hundred gateways with a
 /// configuration and a neighbour report each, and Home Assistant's tree.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -32,7 +35,7 @@ const PART_OF_ALL: usize = 4;
 /// of them this part of it: a configuration and a neighbour report in each of a few regions.
 const PART_OF_TOKENS: usize = 20;
 
-/// What an entry costs beside its topic and payload, in bytes.
+/// What an entry costs beside its topic, payload and properties, in bytes.
 const OVERHEAD: usize = 200;
 
 /// One retained message.
@@ -42,10 +45,14 @@ pub(super) struct Retained {
     pub(super) topic: Arc<str>,
     /// What was published, never empty.
     pub(super) payload: Bytes,
+    /// What its publisher said of it.
+    pub(super) said: Option<Arc<Properties>>,
     /// How it was published: 0 or 1.
     pub(super) qos: QoS,
     /// Who published it; `None`: this program did.
     pub(super) owner: Option<Identity>,
+    /// The same with its client id.
+    pub(super) author: Author,
     /// Our clock when it arrived, in milliseconds since the Unix epoch.
     pub(super) at_ms: i64,
 }
@@ -58,6 +65,7 @@ pub(super) struct Shelf {
     shares: HashMap<Holder, Share>,
     /// Topics of which the file does not know the present state.
     changed: BTreeSet<Arc<str>>,
+    counters: Arc<Counters>,
 }
 
 /// Who has a share.
@@ -88,6 +96,11 @@ pub(super) enum Full {
 pub(super) type Changes = Vec<(Arc<str>, Option<Retained>)>;
 
 impl Shelf {
+    /// An empty one that counts there.
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, ..Self::default() }
+    }
+
     /// Keeps a message in place of the topic's last one; an empty payload deletes (MQTT-3.3.1-10).
     /// What this program itself says is not measured: whoever says it has bounds of its own.
     ///
@@ -116,15 +129,21 @@ impl Shelf {
         }
     }
 
-    /// What new subscriptions to `filters` get (MQTT-3.3.1-6): each message once, at its own QoS or
-    /// at the highest that one of the filters grants, whichever is less. The payloads are shared, not
-    /// copied.
-    pub(super) fn matching(&self, filters: &[(String, QoS)], now_ms: i64) -> Vec<Retained> {
+    /// What new subscriptions of `reader` to `filters` get (MQTT-3.3.1-6): each message once, at its
+    /// own QoS or at the highest that one of the filters grants, whichever is less. The payloads are
+    /// shared, not copied.
+    pub(super) fn matching(
+        &self,
+        filters: &[(String, Grant)],
+        reader: Author,
+        now_ms: i64,
+    ) -> Vec<Retained> {
         let granted = |message: &Retained| {
+            let own = message.author == reader;
             let mut best = None;
-            for (filter, qos) in filters {
-                if matches(&message.topic, filter) {
-                    best = best.max(Some(*qos as u8));
+            for (filter, grant) in filters {
+                if !(own && grant.no_local) && matches(&message.topic, filter) {
+                    best = best.max(Some(grant.qos as u8));
                 }
             }
             best
@@ -225,6 +244,9 @@ impl Shelf {
 
     fn expire(&mut self, now_ms: i64) {
         let over = self.messages.values().filter(|m| is_over(m, now_ms));
+        let said =
+            over.clone().filter(|m| m.said.as_ref().is_some_and(|s| s.are_over(m.at_ms, now_ms)));
+        self.counters.broker_messages_expired.add(said.count() as u64);
         let over: Vec<_> = over.map(|m| Arc::clone(&m.topic)).collect();
         over.iter().for_each(|topic| self.remove(topic));
     }
@@ -232,13 +254,17 @@ impl Shelf {
 
 /// An age of nothing, or of less, means a clock that was set back: nothing is over then.
 fn is_over(message: &Retained, now_ms: i64) -> bool {
+    if message.said.as_ref().is_some_and(|said| said.are_over(message.at_ms, now_ms)) {
+        return true;
+    }
     policy::lifetime(&message.topic).is_some_and(|limit| {
         u128::try_from(now_ms - message.at_ms).unwrap_or(0) > limit.as_millis()
     })
 }
 
 fn cost(message: &Retained) -> usize {
-    message.topic.len() + message.payload.len() + OVERHEAD
+    let said = message.said.as_ref().map_or(0, |said| said.cost());
+    message.topic.len() + message.payload.len() + said + OVERHEAD
 }
 
 /// In whose shares a message of this owner counts, and which part of all each of them is.

@@ -11,7 +11,8 @@ fn who(n: u8) -> Identity {
 
 fn message(topic: &str, payload: &[u8], owner: Identity) -> Retained {
     let payload = Bytes::copy_from_slice(payload);
-    Retained { topic: topic.into(), payload, qos: QoS::AtLeastOnce, owner: Some(owner), at_ms: 5 }
+    let (topic, qos, owner) = (topic.into(), QoS::AtLeastOnce, Some(owner));
+    Retained { topic, payload, said: None, qos, owner, author: Author::default(), at_ms: 5 }
 }
 
 fn keep(shelf: &mut Shelf, topic: &str, payload: &[u8]) -> Result<(), Full> {
@@ -19,7 +20,8 @@ fn keep(shelf: &mut Shelf, topic: &str, payload: &[u8]) -> Result<(), Full> {
 }
 
 fn matching(shelf: &Shelf, filter: &str, now_ms: i64) -> Vec<Retained> {
-    shelf.matching(&[(filter.to_owned(), QoS::AtLeastOnce)], now_ms)
+    let grant = Grant::plain(QoS::AtLeastOnce);
+    shelf.matching(&[(filter.to_owned(), grant)], Author(1), now_ms)
 }
 
 fn topics(shelf: &Shelf, filter: &str) -> Vec<String> {
@@ -32,8 +34,9 @@ fn a_message_comes_once_for_all_filters_at_the_best_qos_that_was_granted() {
     keep(&mut shelf, "a/b", b"1").unwrap();
     shelf.keep(Retained { qos: QoS::AtMostOnce, ..message("c", b"0", who(1)) }).unwrap();
     let filters = |list: &[(&str, QoS)]| {
-        let filters: Vec<_> = list.iter().map(|(f, q)| ((*f).to_owned(), *q)).collect();
-        let all = shelf.matching(&filters, 5);
+        let filters: Vec<_> =
+            list.iter().map(|(f, q)| ((*f).to_owned(), Grant::plain(*q))).collect();
+        let all = shelf.matching(&filters, Author(1), 5);
         all.iter().map(|m| (m.topic.to_string(), m.qos as u8)).collect::<Vec<_>>()
     };
     let (zero, one) = (QoS::AtMostOnce, QoS::AtLeastOnce);
@@ -174,4 +177,39 @@ fn the_file_hears_of_the_present_state_of_what_has_changed() {
     again.restore(message("meshcore/A/B/neighbors", b"2", who(1)), 100 * HOUR);
     assert_eq!(topics(&again, "#"), ["a"]);
     assert_eq!(again.changes(5)[0].1, None, "what was too old goes from the file");
+}
+
+fn said(expiry_s: Option<u32>, bytes: usize) -> Option<Arc<Properties>> {
+    Some(Arc::new(Properties { passed_on: vec![0; bytes].into(), expiry_s }))
+}
+
+#[test]
+fn what_has_an_interval_is_not_shown_after_it_and_goes() {
+    let mut shelf = Shelf::default();
+    shelf.keep(Retained { said: said(Some(10), 1), ..message("a", b"x", who(1)) }).unwrap();
+    assert_eq!(matching(&shelf, "#", 5 + 9_999).len(), 1);
+    assert_eq!(matching(&shelf, "#", 5 + 10_000).len(), 0);
+    assert_eq!(shelf.changes(5 + 9_999).len(), 1);
+    assert_eq!(shelf.changes(5 + 10_000)[0].1, None, "the file hears of it");
+    assert_eq!(shelf.counters.broker_messages_expired.get(), 1);
+    assert_eq!(shelf.total, Share::default());
+}
+
+#[test]
+fn properties_count_into_a_share() {
+    let mut shelf = Shelf::default();
+    let large =
+        |n: usize| Retained { said: said(None, 4_096), ..message(&n.to_string(), b"x", who(1)) };
+    let kept = (0..1_000).filter(|n| shelf.keep(large(*n)).is_ok()).count();
+    assert!((450..500).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_client_that_wants_nothing_of_its_own_gets_no_retained_message_of_its_own() {
+    let mut shelf = Shelf::default();
+    shelf.keep(Retained { author: Author(7), ..message("a", b"x", who(1)) }).unwrap();
+    let grant = Grant { no_local: true, ..Grant::plain(QoS::AtLeastOnce) };
+    let filters = [("#".to_owned(), grant)];
+    assert_eq!(shelf.matching(&filters, Author(7), 5).len(), 0);
+    assert_eq!(shelf.matching(&filters, Author(8), 5).len(), 1);
 }

@@ -41,7 +41,7 @@ impl Feed {
     }
 
     /// Passes a copy on, or lets it wait while there is no router. Returns how many were lost.
-    pub(super) fn offer(&mut self, topic: &str, payload: &Bytes) -> u64 {
+    pub(super) fn offer(&mut self, topic: &str, payload: Bytes) -> u64 {
         let topic_hash = self.hasher.hash_one(topic);
         if self.seen.len() >= 2 * MAX_TOPICS && !self.seen.contains(&topic_hash) {
             return 1;
@@ -55,7 +55,7 @@ impl Feed {
             return 1;
         }
         self.waiting_bytes += cost;
-        self.waiting.push_back((Bytes::copy_from_slice(topic.as_bytes()), payload.clone()));
+        self.waiting.push_back((Bytes::copy_from_slice(topic.as_bytes()), payload));
         0
     }
 
@@ -85,8 +85,8 @@ impl Feed {
     }
 
     /// Passes a copy on without a look at it.
-    pub(super) fn push_raw(&mut self, topic: &str, payload: &Bytes) -> u64 {
-        self.push(Bytes::copy_from_slice(topic.as_bytes()), payload.clone())
+    pub(super) fn push_raw(&mut self, topic: &str, payload: Bytes) -> u64 {
+        self.push(Bytes::copy_from_slice(topic.as_bytes()), payload)
     }
 
     fn push(&mut self, topic: Bytes, payload: Bytes) -> u64 {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkError, LinkRx, LinkTx};
 use rumqttd::protocol::{
     Disconnect, DisconnectReasonCode, Filter, Packet, PingReq, QoS, RetainForwardRule, Subscribe,
-    Unsubscribe,
+    SubscribeProperties, Unsubscribe,
 };
 use rumqttd::{RouterConfig, Strategy};
 use tokio::sync::watch;
@@ -119,7 +119,10 @@ pub(super) async fn ring(sender: &mut LinkTx) -> Result<(), Gone> {
 }
 
 /// Puts a subscription into a link's buffer; [`ring`] afterwards.
-pub(super) fn add_filter(sender: &LinkTx, filter: &str) {
+///
+/// `number`: what every copy that comes by it is to be marked with, in the place of an identifier of
+/// MQTT 5; never 0. Asked for again, the mark alone is changed.
+pub(super) fn add_filter(sender: &LinkTx, filter: &str, number: Option<usize>) {
     let filter = Filter {
         path: filter.to_owned(),
         // Never more: the router panics over unacknowledged copies of some subscribers.
@@ -129,7 +132,9 @@ pub(super) fn add_filter(sender: &LinkTx, filter: &str) {
         retain_forward_rule: RetainForwardRule::Never,
     };
     let subscribe = Subscribe { pkid: 0, filters: vec![filter] };
-    sender.buffer().push_back(Packet::Subscribe(subscribe, None));
+    let marked = |id| SubscribeProperties { id: Some(id), user_properties: Vec::new() };
+    let properties = number.map(marked);
+    sender.buffer().push_back(Packet::Subscribe(subscribe, properties));
 }
 
 /// Puts the end of a subscription into a link's buffer; [`ring`] afterwards.

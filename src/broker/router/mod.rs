@@ -5,6 +5,9 @@
 //!                                 ^ Keeper: heartbeat, rebuilds it
 //! ```
 //!
+//! What it carries for us is a [`parcel`]: the payload with a head that only we read. To it a message
+//! has a topic, a payload and nothing else.
+//!
 //! Copies only: nothing that is stored or acknowledged depends on what happens here. The router is
 //! treated as something that may die at any time, and has memory that it never frees (filters,
 //! topics, client names). So: it only sees printable ASCII, names of links come from a pool,
@@ -14,9 +17,11 @@
 mod feed;
 mod keeper;
 mod link;
+mod parcel;
 mod subscriber;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 pub(super) use subscriber::{Delivery, Subscriber};
 
@@ -24,13 +29,14 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::feed::Feed;
 use self::link::Generation;
+use super::copy::Copy;
+use super::identity::Author;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::supervise::{say, supervise};
@@ -116,12 +122,12 @@ impl Router {
     /// Offers a copy of a publish to whoever has subscribed. Never waits: a copy for which there is
     /// no room is lost and counted.
     ///
-    /// The topic must be [`super::access::routable`]; the payload is shared, so it must not be a
-    /// part of something larger.
-    pub(super) fn offer(&self, topic: &str, payload: &Bytes) {
+    /// The topic must be [`super::access::routable`].
+    pub(super) fn offer(&self, copy: &Copy<'_>) {
         if self.0.pumps.load(Ordering::Acquire) > 0 {
+            let sealed = parcel::seal(copy);
             let mut feed = self.0.feed();
-            let lost = feed.offer(topic, payload);
+            let lost = feed.offer(copy.topic, sealed);
             if feed.topics() >= feed::MAX_TOPICS {
                 self.0.enough.notify_one();
             }
@@ -135,15 +141,15 @@ impl Router {
         self.0.filters.load(Ordering::Acquire) + filters <= MAX_LIVE_FILTERS
     }
 
-    /// A new subscriber without subscriptions.
-    pub(super) fn subscriber(&self) -> Subscriber {
-        subscriber::open(&self.0)
+    /// A new subscriber without subscriptions; its client publishes as `author`.
+    pub(super) fn subscriber(&self, author: Author) -> Subscriber {
+        subscriber::open(&self.0, author)
     }
 
     /// Kills the router as one of its own panics would.
     #[cfg(test)]
     pub(super) fn kill(&self) {
-        self.0.feed().push_raw("é", &Bytes::from_static(b"x"));
+        self.0.feed().push_raw("é", bytes::Bytes::from_static(b"x"));
     }
 
     /// Makes the keeper panic.

@@ -1,11 +1,12 @@
 //! A connection's subscriptions, kept alive across routers by a task of their own.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumqttc::mqttbytes::matches;
+use rumqttc::mqttbytes::QoS;
 use rumqttd::local::LinkRx;
 use rumqttd::protocol::Packet;
 use rumqttd::{Forward, Notification};
@@ -13,7 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::keeper::MAX_FILTERS;
 use super::link::{self, Generation, Gone, Link};
-use super::{Shared, Slot};
+use super::watched::{Watched, skipped};
+use super::{Shared, Slot, parcel};
+use crate::broker::frame::Properties;
+use crate::broker::grant::Grant;
+use crate::broker::identity::Author;
 
 /// A connection's end: what it asks for, and the copies it gets.
 ///
@@ -33,11 +38,17 @@ pub(in crate::broker) struct Delivery {
     pub(in crate::broker) topic: Bytes,
     /// What was published.
     pub(in crate::broker) payload: Bytes,
+    /// What its publisher said of it, and when it arrived.
+    pub(in crate::broker) said: Option<(Arc<Properties>, i64)>,
+    /// It was published with the retain flag, and the subscription wants to know.
+    pub(in crate::broker) retain: bool,
+    /// The identifier of the subscription that it comes by.
+    pub(in crate::broker) subscription: Option<NonZeroU32>,
 }
 
 #[derive(Debug)]
 enum Command {
-    Subscribe(Vec<String>, oneshot::Sender<()>),
+    Subscribe(Vec<(String, Grant)>, oneshot::Sender<()>),
     Unsubscribe(Vec<String>, oneshot::Sender<()>),
 }
 
@@ -54,7 +65,7 @@ const FAREWELL: Duration = Duration::from_millis(20);
 const LINK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens a subscriber; its task ends when it is dropped.
-pub(super) fn open(shared: &Arc<Shared>) -> Subscriber {
+pub(super) fn open(shared: &Arc<Shared>, author: Author) -> Subscriber {
     let (commands, inbox) = mpsc::channel(COMMANDS);
     let (outbox, deliveries) = mpsc::channel(DELIVERIES);
     shared.pumps.fetch_add(1, Ordering::AcqRel);
@@ -62,7 +73,9 @@ pub(super) fn open(shared: &Arc<Shared>) -> Subscriber {
         slot: Slot::take(shared),
         generations: shared.generations.subscribe(),
         link: None,
+        author,
         filters: Vec::new(),
+        last_number: 0,
         inbox,
         outbox,
         owed: 0,
@@ -74,9 +87,12 @@ pub(super) fn open(shared: &Arc<Shared>) -> Subscriber {
 }
 
 impl Subscriber {
-    /// Subscribes; the answer comes when whatever is published from then on will be delivered. Wait
-    /// for it before the next command.
-    pub(in crate::broker) fn subscribe(&self, filters: Vec<String>) -> oneshot::Receiver<()> {
+    /// Subscribes, in place of an earlier grant for the same filter; the answer comes when whatever is
+    /// published from then on will be delivered. Wait for it before the next command.
+    pub(in crate::broker) fn subscribe(
+        &self,
+        filters: Vec<(String, Grant)>,
+    ) -> oneshot::Receiver<()> {
         let (done, answer) = oneshot::channel();
         self.command(Command::Subscribe(filters, done));
         answer
@@ -101,7 +117,10 @@ struct Pump {
     slot: Slot,
     generations: watch::Receiver<Arc<Generation>>,
     link: Option<Link>,
+    /// As whom its client publishes.
+    author: Author,
     filters: Vec<Watched>,
+    last_number: usize,
     inbox: mpsc::Receiver<Command>,
     outbox: mpsc::Sender<Delivery>,
     /// Subscriptions that the router has yet to confirm. Without that nothing is sure: it takes what
@@ -110,12 +129,6 @@ struct Pump {
     /// Who waits for the confirmations.
     answer: Option<oneshot::Sender<()>>,
     joining: Option<Arc<Generation>>,
-}
-
-/// A filter, and the place in its log where the next copy comes from.
-struct Watched {
-    filter: String,
-    next: Option<u64>,
 }
 
 /// The connection has gone.
@@ -155,12 +168,18 @@ impl Pump {
         }
     }
 
-    async fn subscribe(&mut self, filters: Vec<String>) -> Result<(), Gone> {
-        for filter in filters {
-            if !self.filters.iter().any(|w| w.filter == filter) {
-                self.ask_for(&filter);
-                self.slot.shared.filters.fetch_add(1, Ordering::AcqRel);
-                self.filters.push(Watched { filter, next: None });
+    async fn subscribe(&mut self, filters: Vec<(String, Grant)>) -> Result<(), Gone> {
+        for (filter, grant) in filters {
+            match self.filters.iter().position(|w| w.filter == filter) {
+                Some(at) => self.change(at, grant),
+                None => {
+                    self.last_number += 1;
+                    let number = self.last_number;
+                    let watched = Watched { filter, grant, number, next: None };
+                    self.ask_for(&watched.filter, watched.mark());
+                    self.slot.shared.filters.fetch_add(1, Ordering::AcqRel);
+                    self.filters.push(watched);
+                }
             }
         }
         match &mut self.link {
@@ -180,12 +199,22 @@ impl Pump {
         link::ring(sender).await
     }
 
-    fn ask_for(&mut self, filter: &str) {
+    fn change(&mut self, at: usize, grant: Grant) {
+        let Some(watched) = self.filters.get_mut(at) else { return };
+        let unmarked = watched.mark().is_none();
+        watched.grant = grant;
+        if let (true, Some(mark)) = (unmarked, watched.mark()) {
+            let filter = watched.filter.clone();
+            self.ask_for(&filter, Some(mark));
+        }
+    }
+
+    fn ask_for(&mut self, filter: &str, mark: Option<usize>) {
         if self.generations.borrow().note_filter(filter) >= MAX_FILTERS {
             self.slot.shared.enough.notify_one();
         }
         if let Some((sender, _)) = &mut self.link {
-            link::add_filter(sender, filter);
+            link::add_filter(sender, filter, mark);
             self.owed += 1;
         }
     }
@@ -222,7 +251,7 @@ impl Pump {
         for watched in &mut self.filters {
             watched.next = None;
             generation.note_filter(&watched.filter);
-            link::add_filter(sender, &watched.filter);
+            link::add_filter(sender, &watched.filter, watched.mark());
             self.owed += 1;
         }
         self.joining = Some(generation);
@@ -277,7 +306,27 @@ impl Pump {
             let lost = skipped(&mut self.filters, name, at);
             self.slot.shared.counters.broker_copies_lost.add(lost);
         }
-        self.outbox.send(Delivery { topic, payload }).await.map_err(|_| Left)
+        let marks = forward.properties.map(|found| found.subscription_identifiers);
+        let mark = marks.and_then(|marks| marks.first().copied());
+        let Some(delivery) = self.unpack(topic, payload, mark) else { return Ok(()) };
+        self.outbox.send(delivery).await.map_err(|_| Left)
+    }
+
+    /// A copy as its subscription wants it; `None`: not at all. `mark`: of the filter that it came by,
+    /// where that has options.
+    fn unpack(&self, topic: Bytes, sealed: Bytes, mark: Option<usize>) -> Option<Delivery> {
+        let grant = match mark {
+            None => Grant::plain(QoS::AtMostOnce),
+            // One that was left meanwhile wants nothing any more.
+            Some(number) => self.filters.iter().find(|w| w.number == number)?.grant,
+        };
+        let parcel = parcel::open(sealed)?;
+        if grant.no_local && parcel.author == self.author {
+            return None;
+        }
+        let retain = parcel.retain && grant.retain_as_published;
+        let (payload, said, subscription) = (parcel.payload, parcel.said, grant.id);
+        Some(Delivery { topic, payload, said, retain, subscription })
     }
 }
 
@@ -286,23 +335,6 @@ impl Drop for Pump {
         self.slot.shared.filters.fetch_sub(self.filters.len(), Ordering::AcqRel);
         self.slot.shared.pumps.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// How many copies were lost before the one at `at`, which belongs to one of the filters that match
-/// its topic: the router does not say which, so the one that expects it, else one whose place is not
-/// known yet, else the one that is nearest before it.
-fn skipped(filters: &mut [Watched], topic: &str, at: u64) -> u64 {
-    let matching = filters.iter_mut().filter(|w| matches(topic, &w.filter));
-    let rank = |w: &Watched| match w.next {
-        Some(next) if next == at => (0, 0),
-        None => (1, 0),
-        Some(next) if next < at => (2, at - next),
-        Some(_) => (3, 0),
-    };
-    let Some(watched) = matching.min_by_key(|w| rank(w)) else { return 0 };
-    let (_, lost) = rank(watched);
-    watched.next = Some(at + 1);
-    lost
 }
 
 /// The next notification; waits for ever without a link. Cancel-safe.
@@ -315,41 +347,4 @@ async fn next(link: &mut Option<Link>) -> Result<Option<Notification>, Gone> {
 
 async fn receive(receiver: &mut LinkRx) -> Result<Option<Notification>, Gone> {
     receiver.next().await.map_err(|e| Gone::from(&e))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn watched(filters: &[(&str, Option<u64>)]) -> Vec<Watched> {
-        filters.iter().map(|(f, next)| Watched { filter: (*f).to_owned(), next: *next }).collect()
-    }
-
-    #[test]
-    fn a_jump_in_a_log_is_that_many_lost_copies() {
-        let mut filters = watched(&[("a/#", None)]);
-        assert_eq!(skipped(&mut filters, "a/b", 100), 0);
-        assert_eq!(skipped(&mut filters, "a/b", 101), 0);
-        assert_eq!(skipped(&mut filters, "a/b", 150), 48);
-        assert_eq!(skipped(&mut filters, "a/b", 151), 0);
-    }
-
-    #[test]
-    fn overlapping_filters_have_a_place_each() {
-        let mut filters = watched(&[("a/#", Some(5)), ("#", Some(90)), ("b", Some(7))]);
-        assert_eq!(skipped(&mut filters, "a/x", 90), 0);
-        assert_eq!(skipped(&mut filters, "a/x", 5), 0);
-        assert_eq!(skipped(&mut filters, "a/x", 9), 3);
-        assert_eq!(
-            filters.iter().map(|w| w.next).collect::<Vec<_>>(),
-            [Some(10), Some(91), Some(7)]
-        );
-        assert_eq!(skipped(&mut filters, "nothing/matches", 1_000), 909);
-        assert_eq!(skipped(&mut filters, "b", 7), 0);
-    }
-
-    #[test]
-    fn a_copy_of_a_filter_that_was_left_says_nothing() {
-        assert_eq!(skipped(&mut watched(&[("a", Some(1))]), "b", 50), 0);
-    }
 }

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
+
 use super::*;
+use crate::broker::grant::Grant;
 use crate::broker::rig::{PATIENCE, eventually};
+
+const ME: Author = Author(7);
 
 struct Rig {
     router: Router,
@@ -22,13 +28,16 @@ impl Rig {
     }
 
     async fn subscriber(&self, filters: &[&str]) -> Subscriber {
-        let subscriber = self.router.subscriber();
-        subscriber.subscribe(filters.iter().map(|f| (*f).to_owned()).collect()).await.unwrap();
+        let subscriber = self.router.subscriber(ME);
+        let plain = Grant::plain(QoS::AtMostOnce);
+        let filters = filters.iter().map(|f| ((*f).to_owned(), plain)).collect();
+        subscriber.subscribe(filters).await.unwrap();
         subscriber
     }
 
     fn offer(&self, topic: &str, payload: &str) {
-        self.router.offer(topic, &Bytes::copy_from_slice(payload.as_bytes()));
+        let payload = Bytes::copy_from_slice(payload.as_bytes());
+        self.router.offer(&Copy::ours(topic, &payload, 0));
     }
 
     /// Offers until a copy with this payload arrives: after a death some are lost.
@@ -219,5 +228,58 @@ async fn copies_wait_bounded_while_there_is_no_router() {
     assert_eq!(rig.router.0.feed().resume(link), 0);
     for n in 0..1_000 {
         assert_eq!(next(&mut subscriber).await.1, n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn each_copy_is_as_the_filter_wants_it_by_which_it_comes() {
+    let rig = Rig::new().await;
+    let plain = Grant::plain(QoS::AtMostOnce);
+    let marked = Grant { id: std::num::NonZeroU32::new(9), retain_as_published: true, ..plain };
+    let quiet = Grant { no_local: true, ..plain };
+    let subscriber = rig.router.subscriber(ME);
+    let all = [("#", plain), ("meshcore/#", marked), ("+/x", quiet)];
+    let all = all.map(|(filter, grant)| (filter.to_owned(), grant)).to_vec();
+    subscriber.subscribe(all).await.unwrap();
+    let (payload, mut subscriber) = (Bytes::from_static(b"1"), subscriber);
+    let copy = Copy { author: ME, retain: true, ..Copy::ours("meshcore/x", &payload, 0) };
+    let mut came = async |count: usize| {
+        rig.router.offer(&copy);
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let copy = tokio::time::timeout(PATIENCE, subscriber.deliveries.recv()).await;
+            let copy = copy.unwrap().unwrap();
+            seen.push((copy.retain, copy.subscription.map_or(0, std::num::NonZeroU32::get)));
+        }
+        seen.sort_unstable();
+        (seen, subscriber.deliveries.try_recv().is_err())
+    };
+    assert_eq!(came(2).await, (vec![(false, 0), (true, 9)], true), "none by the third");
+    // Asked for again with other options, and over the router's death.
+    rig.router.kill();
+    eventually("it is replaced", || rig.counters.broker_router_rebuilds.get() == 1).await;
+    assert_eq!(came(2).await.0, [(false, 0), (true, 9)]);
+}
+
+#[tokio::test]
+async fn options_that_are_asked_for_later_hold_from_then_on() {
+    let rig = Rig::new().await;
+    let plain = Grant::plain(QoS::AtMostOnce);
+    let mut subscriber = rig.subscriber(&["#"]).await;
+    let payload = Bytes::from_static(b"1");
+    let own = Copy { author: ME, retain: true, ..Copy::ours("meshcore/x", &payload, 0) };
+    rig.router.offer(&own);
+    assert!(
+        !tokio::time::timeout(PATIENCE, subscriber.deliveries.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .retain
+    );
+    for grant in [Grant { retain_as_published: true, ..plain }, plain] {
+        subscriber.subscribe(vec![("#".to_owned(), grant)]).await.unwrap();
+        rig.router.offer(&own);
+        let copy = tokio::time::timeout(PATIENCE, subscriber.deliveries.recv()).await;
+        assert_eq!(copy.unwrap().unwrap().retain, grant.retain_as_published);
     }
 }

@@ -26,9 +26,11 @@ impl ClosedFile {
             return Ok(None);
         }
         let (file, loaded) = File::open(path)?;
-        let keepsakes = Keepsakes::new(Outboxes::new(Sessions::default()));
+        let counters = Arc::new(Counters::default());
+        let outboxes = Outboxes::new(Sessions::default(), Arc::clone(&counters));
+        let keepsakes = Keepsakes::new(outboxes, Arc::clone(&counters));
         loaded.restore_claims(&keepsakes);
-        let told = (Arc::new(Counters::default()), Clock::system());
+        let told = (counters, Clock::system());
         Ok(Some(Self { file, memory: State::start(None, keepsakes, told) }))
     }
 

@@ -6,6 +6,7 @@ use super::claims::{self, Claims};
 use crate::broker::outbox::{self, Outboxes};
 use crate::broker::presence::Presence;
 use crate::broker::retained::{self, Shelf};
+use crate::counters::Counters;
 
 /// The memory that the file is a copy of; clones share it. Each part notes what has changed in it, so
 /// that a value which changes ten times between two commits is written once.
@@ -30,8 +31,9 @@ pub(super) struct Changes {
 
 impl Keepsakes {
     /// Nothing to remember yet.
-    pub(in crate::broker) fn new(outboxes: Outboxes) -> Self {
-        let (shelf, presence, claims) = (Arc::default(), Presence::default(), Arc::default());
+    pub(in crate::broker) fn new(outboxes: Outboxes, counters: Arc<Counters>) -> Self {
+        let shelf = Arc::new(Mutex::new(Shelf::new(counters)));
+        let (presence, claims) = (Presence::default(), Arc::default());
         Self { shelf, outboxes, presence, claims }
     }
 

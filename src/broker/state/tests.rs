@@ -1,7 +1,10 @@
 //! The file, over restarts and in trouble.
 
 use super::*;
-use crate::broker::identity::{Identity, ObserverKey};
+use crate::broker::copy::Copy;
+use crate::broker::frame::Properties;
+use crate::broker::grant::Grant;
+use crate::broker::identity::{Author, Identity, ObserverKey};
 use crate::broker::outbox::Outboxes;
 use crate::broker::retained::Retained;
 use bytes::Bytes;
@@ -22,7 +25,9 @@ impl Hub {
 
     fn at(path: &Path, now_ms: i64) -> Self {
         let counters = Arc::new(Counters::default());
-        let keepsakes = Keepsakes::new(Outboxes::new(crate::config::Sessions::default()));
+        let limits = crate::config::Sessions::default();
+        let outboxes = Outboxes::new(limits, Arc::clone(&counters));
+        let keepsakes = Keepsakes::new(outboxes, Arc::clone(&counters));
         let told = (Arc::clone(&counters), Clock::by_hand(now_ms));
         Self { writer: State::start(Some(path.to_owned()), keepsakes, told), counters }
     }
@@ -34,14 +39,15 @@ impl Hub {
     fn retain(&self, topic: &str, owner: Option<Identity>, payload: &str) {
         let payload = Bytes::copy_from_slice(payload.as_bytes());
         let (topic, qos, at_ms) = (topic.into(), QoS::AtLeastOnce, 1_000);
-        let message = Retained { topic, payload, qos, owner, at_ms };
+        let (said, author) = (None, Author::default());
+        let message = Retained { topic, payload, said, qos, owner, author, at_ms };
         self.state().keepsakes().shelf().keep(message).unwrap();
         self.state().changed();
     }
 
     fn retained(&self) -> Vec<(String, String)> {
-        let all = [("#".to_owned(), QoS::AtLeastOnce)];
-        let all = self.state().keepsakes().shelf().matching(&all, 1_000);
+        let all = [("#".to_owned(), Grant::plain(QoS::AtLeastOnce))];
+        let all = self.state().keepsakes().shelf().matching(&all, Author::default(), 1_000);
         let text =
             |m: Retained| (m.topic.to_string(), String::from_utf8(m.payload.to_vec()).unwrap());
         all.into_iter().map(text).collect()
@@ -86,10 +92,10 @@ fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
     hub.state().bind(binding.clone()).unwrap();
     let key = (who().unwrap(), "client".to_owned());
     let (outbox, _) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
-    outbox.subscribe("meshcore/#", QoS::AtLeastOnce);
+    outbox.subscribe("meshcore/#", Grant::plain(QoS::AtLeastOnce));
     let payload = Bytes::from_static(b"queued");
-    let offered = ("meshcore/x", &payload);
-    assert!(hub.state().keepsakes().outboxes.offer(offered, QoS::AtLeastOnce, 1_000, &mut 0));
+    let copy = Copy::ours("meshcore/x", &payload, 1_000);
+    assert!(hub.state().keepsakes().outboxes.offer(&copy, &mut 0));
     hub.committed();
     assert_eq!((rows(&path, "sessions"), rows(&path, "queued")), (1, 1));
     for name in [FILE.to_owned(), format!("{FILE}-wal")] {
@@ -108,7 +114,7 @@ fn what_was_committed_is_there_after_a_restart_and_the_file_is_private() {
     let (outbox, present) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
     assert!(present);
     let mut out = Vec::new();
-    outbox.drain(|o| {
+    outbox.drain(1_000, |o| {
         out.push(o);
         true
     });
@@ -140,51 +146,6 @@ fn everyone_who_holds_a_key_is_remembered_and_forgotten_alone() {
     hub.state().release(token.key, &token.identity);
     hub.writer.finish();
     assert_eq!(rows(&path, "claims"), 0);
-}
-
-#[test]
-fn a_file_of_the_first_layout_is_taken_up_with_its_claims() {
-    let (_dir, path) = file();
-    let conn = rusqlite::Connection::open(&path).unwrap();
-    conn.execute_batch(
-        "CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL,
-            owner TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TABLE sessions (id INTEGER PRIMARY KEY, identity TEXT NOT NULL,
-            client_id TEXT NOT NULL, filters TEXT NOT NULL, away_since_ms INTEGER,
-            keep_ms INTEGER NOT NULL);
-        CREATE TABLE queued (session INTEGER NOT NULL, serial INTEGER NOT NULL, topic TEXT NOT NULL,
-            payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL,
-            at_ms INTEGER NOT NULL, PRIMARY KEY (session, serial)) WITHOUT ROWID;
-        CREATE TABLE claims (key BLOB PRIMARY KEY, identity TEXT NOT NULL, at_ms INTEGER NOT NULL)
-            WITHOUT ROWID;
-        CREATE TABLE bindings (account TEXT PRIMARY KEY, key BLOB NOT NULL, at_ms INTEGER NOT NULL)
-            WITHOUT ROWID;
-        INSERT INTO claims VALUES (zeroblob(32), 'account hass', 5);
-        INSERT INTO retained VALUES ('homeassistant/x', x'31', 1, 'account hass', 1000);
-        PRAGMA user_version = 1;",
-    )
-    .unwrap();
-    drop(conn);
-    let hub = Hub::start(&path);
-    assert_eq!(hub.trouble(), None);
-    assert_eq!(hub.retained(), [("homeassistant/x".to_owned(), "1".to_owned())]);
-    let key = ObserverKey([0; 32]);
-    let claim = Claim { key, identity: who().unwrap(), at_ms: 5 };
-    assert_eq!(hub.state().claims(), [claim]);
-    hub.state().claim(Claim { key, identity: Identity::Observer(key), at_ms: 6 }).unwrap();
-    hub.writer.finish();
-    assert_eq!(rows(&path, "claims"), 2);
-    let (_dir, fresh) = file();
-    Hub::start(&fresh).writer.finish();
-    let schema = |path: &Path| -> Vec<(String, String)> {
-        let conn = rusqlite::Connection::open(path).unwrap();
-        let sql = "SELECT name, sql FROM sqlite_schema ORDER BY name";
-        let mut all = conn.prepare(sql).unwrap();
-        let plain = |sql: String| sql.replace('"', "").split_whitespace().collect::<String>();
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, plain(row.get(1)?)));
-        all.query_map([], row).unwrap().map(Result::unwrap).collect()
-    };
-    assert_eq!(schema(&path), schema(&fresh), "an older file ends as a new one begins");
 }
 
 #[test]
@@ -280,4 +241,130 @@ fn a_commit_that_fails_keeps_nobody_waiting_and_what_was_there_stays() {
     drop(hub);
     let hub = Hub::start(&path);
     assert!(!hub.retained().is_empty());
+}
+
+/// The tables of version 1, and a row in each that later versions have changed.
+const VERSION_1: &str = "
+    CREATE TABLE retained (topic TEXT PRIMARY KEY, payload BLOB NOT NULL, qos INTEGER NOT NULL,
+        owner TEXT, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sessions (id INTEGER PRIMARY KEY, identity TEXT NOT NULL, client_id TEXT NOT NULL,
+        filters TEXT NOT NULL, away_since_ms INTEGER, keep_ms INTEGER NOT NULL);
+    CREATE TABLE queued (session INTEGER NOT NULL, serial INTEGER NOT NULL, topic TEXT NOT NULL,
+        payload BLOB NOT NULL, qos INTEGER NOT NULL, retain INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL, PRIMARY KEY (session, serial)) WITHOUT ROWID;
+    CREATE TABLE claims (key BLOB PRIMARY KEY, identity TEXT NOT NULL, at_ms INTEGER NOT NULL)
+        WITHOUT ROWID;
+    CREATE TABLE bindings (account TEXT PRIMARY KEY, key BLOB NOT NULL, at_ms INTEGER NOT NULL)
+        WITHOUT ROWID;
+    INSERT INTO retained VALUES ('homeassistant/x', x'6F6E65', 1, 'account hass', 1000);
+    INSERT INTO sessions VALUES (3, 'account hass', 'client', '{\"meshcore/#\":1,\"a\":0}', 900, 60000);
+    INSERT INTO queued VALUES (3, 7, 'meshcore/x', x'717565756564', 1, 0, 950);
+    INSERT INTO claims VALUES (zeroblob(32), 'account hass', 5);
+    PRAGMA user_version = 1;";
+
+fn columns(path: &Path) -> Vec<String> {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    let tables = ["retained", "sessions", "queued", "claims", "bindings"];
+    let columns = tables.iter().flat_map(|table| {
+        let mut info = conn.prepare(&format!("PRAGMA table_info({table})")).unwrap();
+        let column = |row: &rusqlite::Row<'_>| {
+            let (name, kind, default): (String, String, Option<String>) =
+                (row.get(1)?, row.get(2)?, row.get(4)?);
+            Ok(format!("{table}.{name} {kind} {default:?}"))
+        };
+        let mut all: Vec<String> =
+            info.query_map([], column).unwrap().collect::<Result<_, _>>().unwrap();
+        all.sort();
+        all
+    });
+    columns.collect()
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_forward_with_all_that_is_in_it() {
+    let (_dir, path) = file();
+    rusqlite::Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    let hub = Hub::start(&path);
+    assert_eq!(hub.retained(), [("homeassistant/x".to_owned(), "one".to_owned())]);
+    let key = (who().unwrap(), "client".to_owned());
+    let (outbox, present) = hub.state().keepsakes().outboxes.resume(&key, None, 1_000).unwrap();
+    assert!(present);
+    let plain = |filter: &str, qos| (filter.to_owned(), Grant::plain(qos));
+    let filters = [plain("a", QoS::AtMostOnce), plain("meshcore/#", QoS::AtLeastOnce)];
+    assert_eq!(outbox.filters(), filters);
+    let mut payloads = Vec::new();
+    outbox.drain(1_000, |o| {
+        payloads.push(o.item.payload);
+        true
+    });
+    assert_eq!(payloads, ["queued"]);
+    let (key, identity) = (ObserverKey([0; 32]), who().unwrap());
+    assert_eq!(hub.state().claims(), [Claim { key, identity, at_ms: 5 }]);
+    // A key may have several holders since.
+    hub.state().claim(Claim { key, identity: Identity::Observer(key), at_ms: 6 }).unwrap();
+    hub.committed();
+    assert_eq!(rows(&path, "claims"), 2);
+    assert_eq!(hub.trouble(), None);
+    hub.writer.finish();
+    // And again: nothing is done twice.
+    Hub::start(&path).writer.finish();
+    let (_other, fresh) = file();
+    Hub::start(&fresh).writer.finish();
+    assert_eq!(columns(&path), columns(&fresh));
+}
+
+#[test]
+fn what_was_said_of_a_message_and_granted_to_a_session_outlives_a_restart() {
+    let (_dir, path) = file();
+    let hub = Hub::start(&path);
+    let said = Arc::new(Properties { passed_on: Box::from(*b"\x03\0\x01t"), expiry_s: Some(60) });
+    let (payload, from) = (Bytes::from_static(b"x"), who().unwrap());
+    let ours = Copy::ours("meshcore/x", &payload, 1_000);
+    let copy = Copy { said: Some(&said), from: Some(&from), author: Author(u64::MAX), ..ours };
+    let message = Retained {
+        topic: copy.topic.into(),
+        payload: payload.clone(),
+        said: Some(Arc::clone(&said)),
+        qos: QoS::AtLeastOnce,
+        owner: Some(from.clone()),
+        author: copy.author,
+        at_ms: 1_000,
+    };
+    let message = Retained { topic: "homeassistant/x".into(), ..message };
+    hub.state().keepsakes().shelf().keep(message.clone()).unwrap();
+    let key = (from.clone(), "client".to_owned());
+    let (outbox, _) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
+    let grants = [Grant::read(0b1101, 268_435_455), Grant::read(0b0001, 0), Grant::read(0b0100, 5)];
+    for (filter, grant) in ["meshcore/#", "meshcore/x", "routed"].iter().zip(grants) {
+        outbox.subscribe(filter, grant);
+    }
+    let before = outbox.filters();
+    hub.state().keepsakes().outboxes.offer(&copy, &mut 0);
+    hub.committed();
+    drop(outbox);
+    hub.writer.finish();
+
+    let hub = Hub::start(&path);
+    let all = [("#".to_owned(), Grant::plain(QoS::AtLeastOnce))];
+    let retained = hub.state().keepsakes().shelf().matching(&all, Author(5), 1_000);
+    assert_eq!(retained, [message]);
+    let (outbox, _) = hub.state().keepsakes().outboxes.resume(&key, None, 0).unwrap();
+    assert_eq!(outbox.filters(), before);
+    let mut items = Vec::new();
+    outbox.drain(2_000, |o| {
+        items.push(o.item);
+        true
+    });
+    assert_eq!((items[0].said.as_ref(), items[0].at_ms), (Some(&said), 1_000));
+    assert_eq!(items[0].subscriptions.iter().map(|id| id.get()).collect::<Vec<_>>(), [268_435_455]);
+    outbox.leave(2_000);
+    drop(outbox);
+    hub.writer.finish();
+
+    // Its interval goes on while the hub is off.
+    let hub = Hub::at(&path, 61_000);
+    assert_eq!(hub.state().keepsakes().shelf().matching(&all, Author(5), 61_000), []);
+    let (outbox, _) = hub.state().keepsakes().outboxes.resume(&key, None, 61_000).unwrap();
+    outbox.drain(61_000, |o| panic!("{o:?}"));
+    assert!(hub.counters.broker_messages_expired.get() >= 1);
 }

@@ -3,7 +3,7 @@
 //! The first byte of an input says how it is played, the rest is what the client sends.
 
 use bytes::BytesMut;
-use meshbox::broker::{Rehearsal, Taken};
+use meshbox::broker::{MAX_PROPERTIES, Rehearsal, Taken};
 use meshbox::message::{MAX_PAYLOAD, Outcome};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
@@ -65,7 +65,10 @@ struct Stage {
     sent: usize,
     answered: usize,
     copies: usize,
+    /// Bytes that they may have taken.
     copied: usize,
+    /// What was said of the message that the last one was made of.
+    said: Vec<u8>,
     completed: usize,
     welcomed: bool,
     farewell: bool,
@@ -91,7 +94,8 @@ impl Stage {
         self.settle(play);
         if play.delivers && self.rehearsal.deliver("meshcore/x", b"a copy") {
             self.copies += 1;
-            self.copied += 1;
+            self.copied += 40 + self.rehearsal.passed_on().len();
+            self.said = self.rehearsal.passed_on().to_vec();
         }
         self.settle(play);
     }
@@ -126,7 +130,7 @@ impl Stage {
         let at_once = Play { receipts: Receipts::AtOnce, ..play };
         self.settle(at_once);
         assert!(
-            self.answered <= 8 * self.sent + 40 * self.copied + 256,
+            self.answered <= 8 * self.sent + self.copied + 256,
             "{} bytes make {}",
             self.sent,
             self.answered
@@ -147,18 +151,40 @@ impl Stage {
         let new = self.rehearsal.taken[self.seen..].to_vec();
         self.seen = self.rehearsal.taken.len();
         new.into_iter().for_each(|taken| self.expected.take(taken));
+        assert!(self.rehearsal.passed_on().len() <= MAX_PROPERTIES);
+        if let Some((delay_s, passed_on)) = self.rehearsal.will() {
+            let speaks_5 = self.rehearsal.speaks_5();
+            assert!(
+                speaks_5 || (delay_s, passed_on) == (0, 0),
+                "MQTT 3.1.1 says nothing of a will"
+            );
+            assert!(passed_on <= self.sent, "a will says no more than was sent");
+        }
         let mut out = self.rehearsal.written();
         self.answered += out.len();
         assert!(out.len() <= 200_000, "{} bytes are written at once", out.len());
         while !out.is_empty() {
             assert!(!self.farewell, "after the last word");
-            let first = out[0];
+            let (first, whole) = (out[0], out.clone());
             let said = if self.rehearsal.speaks_5() {
                 Said::read_5(&mut out)
             } else {
                 Said::read_4(&mut out)
             };
+            if matches!(said, Said::Copy) {
+                self.compare(&whole[..whole.len() - out.len()]);
+            }
             self.hear(said, first);
+        }
+    }
+
+    /// A copy says byte for byte what its publisher said, and in MQTT 3.1.1 nothing.
+    fn compare(&self, copy: &[u8]) {
+        let has = |bytes: &[u8]| copy.windows(bytes.len().max(1)).any(|part| part == bytes);
+        if self.rehearsal.speaks_5() {
+            assert!(self.said.is_empty() || has(&self.said), "what was said was changed");
+        } else {
+            assert_eq!(copy, b"\x30\x12\0\x0ameshcore/xa copy");
         }
     }
 

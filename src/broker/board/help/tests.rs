@@ -35,11 +35,12 @@ const NO_REFUSALS: [&str; 24] = [
 ];
 
 /// Names of columns, fields and settings, and of what cannot be where there are no accounts.
-const NO_REASONS: [&str; 10] = [
+const NO_REASONS: [&str; 11] = [
     "at_ms",
     "away_since_ms",
     "client_id",
     "client_version",
+    "expiry_s",
     "journal_mode",
     "journal_size_limit",
     "keep_ms",
@@ -114,6 +115,7 @@ fn every_refused_publish_and_filter_has_its_code() {
         ("publish_outside_meshcore", NotAuthorized),
         ("publish_outside_meshcore_from_outside", NotAuthorized),
         ("publish_over_rate", Quota),
+        ("publish_properties_too_large", Quota),
         ("publish_to_dollar_topic", NotAuthorized),
         ("publish_to_empty_topic", TopicInvalid),
         ("publish_to_internal", NotAuthorized),
@@ -133,7 +135,6 @@ fn every_refused_publish_and_filter_has_its_code() {
         ("subscribe_to_too_many_filters_in_all", Quota),
         ("subscribe_to_unroutable_filter", Implementation),
         ("subscribe_without_login", NotAuthorized),
-        ("subscribe_without_own_messages", Implementation),
     ];
     // These are no answers to a publish or a SUBSCRIBE: the packet itself is malformed.
     let malformed = ["publish_with_qos_3", "publish_without_topic", "subscribe_to_nothing"];

@@ -2,6 +2,8 @@
 //! and what the router brings (QoS 0).
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::mqttbytes::QoS;
@@ -9,9 +11,9 @@ use rumqttc::mqttbytes::QoS;
 use super::super::events::{End, Event, Waiting};
 use super::super::session::Subscription;
 use super::Connection;
-use super::oversight::{too_large, visible};
+use super::oversight::{Emission, emit};
 use crate::broker::board::Sort;
-use crate::broker::frame::{Disconnect, Flags};
+use crate::broker::frame::{Disconnect, Flags, Properties};
 use crate::broker::outbox::{Item, Outbox, Outgoing};
 use crate::broker::retained::Retained;
 use crate::broker::router::Delivery;
@@ -19,7 +21,8 @@ use crate::broker::router::Delivery;
 /// Retained messages on their way to a client that has subscribed.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    pub(super) messages: VecDeque<Retained>,
+    /// With the identifier of the subscription that brings it.
+    pub(super) messages: VecDeque<(Retained, Option<NonZeroU32>)>,
     /// The next one waits for the client's acknowledgements.
     pub(super) blocked: bool,
 }
@@ -35,11 +38,11 @@ impl<S> Connection<S> {
         for filter in self.session.resume(outbox.filters()) {
             outbox.unsubscribe(&filter);
         }
-        let filters = self.session.subscribed_at(QoS::AtMostOnce);
+        let filters = self.session.routed();
         if filters.is_empty() || !self.house.router.has_room_for(filters.len()) {
             return;
         }
-        let subscriber = self.house.router.subscriber();
+        let subscriber = self.house.router.subscriber(self.author);
         self.waiting = Some(Waiting::Answer(subscriber.subscribe(filters), None));
         self.subscriber = Some(subscriber);
     }
@@ -48,8 +51,8 @@ impl<S> Connection<S> {
         for denied in &subscription.denied {
             self.refused(Sort::Subscription, denied.reason, &denied.topic);
         }
-        let at = |qos| subscription.granted.iter().filter(|(_, granted)| *granted == qos).count();
-        let (routed, queued) = (at(QoS::AtMostOnce), at(QoS::AtLeastOnce));
+        let routed = subscription.granted.iter().filter(|(_, grant)| grant.is_routed()).count();
+        let queued = subscription.granted.len() - routed;
         if !self.house.router.has_room_for(routed) || !self.house.outboxes().has_room_for(queued) {
             let reason = "subscribe_to_too_many_filters_in_all";
             self.refused(Sort::Subscription, reason, "");
@@ -65,22 +68,23 @@ impl<S> Connection<S> {
             outbox.narrow(self.session.receive_maximum());
             self.outbox = Some(outbox);
         }
-        for (filter, qos) in &subscription.granted {
+        for (filter, grant) in &subscription.granted {
             if let Some(outbox) = &self.outbox {
                 // The new one stands before the old one ends: a copy may come twice, none is missed.
-                outbox.subscribe(filter, *qos);
+                outbox.subscribe(filter, *grant);
             }
         }
         if queued > 0 || self.keeps() {
             self.house.state.changed();
         }
-        let routed = subscription.granted.iter().filter(|(_, qos)| *qos == QoS::AtMostOnce);
-        let routed: Vec<_> = routed.map(|(filter, _)| filter.clone()).collect();
+        let routed = subscription.granted.iter().filter(|(_, grant)| grant.is_routed());
+        let routed: Vec<_> = routed.cloned().collect();
         if routed.is_empty() {
             self.subscribed(subscription);
             return Ok(());
         }
-        let subscriber = self.subscriber.get_or_insert_with(|| self.house.router.subscriber());
+        let subscriber =
+            self.subscriber.get_or_insert_with(|| self.house.router.subscriber(self.author));
         self.waiting = Some(Waiting::Answer(subscriber.subscribe(routed), Some(subscription)));
         Ok(())
     }
@@ -107,9 +111,11 @@ impl<S> Connection<S> {
     fn subscribed(&mut self, subscription: Subscription) {
         self.session.subscribed(&subscription);
         // Also for a subscription that was there before (MQTT-3.8.4-3), unless it was asked otherwise.
-        self.backlog.messages.extend(self.house.retained(&subscription.retained));
+        let id = subscription.retained.first().and_then(|(_, grant)| grant.id);
+        let retained = self.house.retained(&subscription.retained, self.author);
+        self.backlog.messages.extend(retained.into_iter().map(|message| (message, id)));
         let granted = |filter: &String| {
-            subscription.granted.iter().any(|(f, qos)| f == filter && *qos == QoS::AtLeastOnce)
+            subscription.granted.iter().any(|(f, grant)| f == filter && !grant.is_routed())
         };
         let left: Vec<_> = subscription.replaced.into_iter().filter(granted).collect();
         if let Some(subscriber) = self.subscriber.as_ref().filter(|_| !left.is_empty()) {
@@ -121,10 +127,17 @@ impl<S> Connection<S> {
     pub(super) fn deliver_own(&mut self) {
         self.backlog.blocked = false;
         while self.session.can_deliver() {
-            let Some(kept) = self.backlog.messages.front() else { break };
+            let Some((kept, id)) = self.backlog.messages.front() else { break };
+            let over =
+                |said: &Arc<Properties>| said.are_over(kept.at_ms, self.house.clock.now_ms());
+            if kept.said.as_ref().is_some_and(over) {
+                self.house.counters.broker_messages_expired.increment();
+                self.backlog.messages.pop_front();
+                continue;
+            }
             let flags = match (kept.qos, &self.outbox) {
                 (QoS::AtMostOnce, _) | (_, None) => Flags { retain: true, ..Flags::default() },
-                (_, Some(outbox)) => match outbox.send_first(as_item(kept)) {
+                (_, Some(outbox)) => match outbox.send_first(as_item(kept, *id)) {
                     Some(sent) => Flags { pkid: sent.pkid, dup: false, retain: true },
                     None => {
                         self.backlog.blocked = true;
@@ -132,8 +145,11 @@ impl<S> Connection<S> {
                     }
                 },
             };
-            if let Some(kept) = self.backlog.messages.pop_front() {
-                if !self.emit(kept.topic.as_bytes(), &kept.payload, flags) {
+            if let Some((kept, id)) = self.backlog.messages.pop_front() {
+                let said = kept.said.as_deref().map(|said| (said, kept.at_ms));
+                let (topic, payload, subscriptions) =
+                    (kept.topic.as_bytes(), &kept.payload, id.as_slice());
+                if !self.emit(&Emission { topic, payload, said, subscriptions, flags }) {
                     self.acknowledged(flags.pkid);
                 }
             }
@@ -149,25 +165,19 @@ impl<S> Connection<S> {
             return false;
         }
         let Some(outbox) = &self.outbox else { return false };
-        let (who, session, house) = (self.session.who().clone(), &mut self.session, &self.house);
+        let (session, house) = (&mut self.session, &self.house);
         let (mut withheld, mut sent, name) = (Vec::new(), false, &self.origin.name);
-        outbox.drain(|Outgoing { item, pkid, dup }| {
+        outbox.drain(house.clock.now_ms(), |Outgoing { item, pkid, dup }| {
             sent = true;
-            let flags = Flags { pkid, dup, retain: item.retain };
-            match visible(house, &who, item.topic.as_bytes(), &item.payload) {
-                Some(payload) => {
-                    if !session.deliver(item.topic.as_bytes(), &payload, flags) {
-                        too_large(house, name);
-                        withheld.push(pkid);
-                        return session.can_deliver();
-                    }
-                    house.counters.broker_deliveries.increment();
-                    self.seat.sent();
-                }
-                None => {
-                    house.counters.broker_withheld.increment();
-                    withheld.push(pkid);
-                }
+            let copy = Emission {
+                topic: item.topic.as_bytes(),
+                payload: &item.payload,
+                said: item.said.as_deref().map(|said| (said, item.at_ms)),
+                subscriptions: &item.subscriptions,
+                flags: Flags { pkid, dup, retain: item.retain },
+            };
+            if !emit(house, session, (&self.seat, name), &copy) {
+                withheld.push(pkid);
             }
             session.can_deliver()
         });
@@ -194,11 +204,24 @@ impl<S> Connection<S> {
     pub(super) fn deliver(&mut self, copy: Option<Delivery>) -> Result<(), End> {
         let mut next = copy.ok_or(End::Closed("subscriptions_lost")).map(Some)?;
         while let Some(copy) = next {
-            self.emit(&copy.topic, &copy.payload, Flags::default());
+            self.pass_on(&copy);
             let subscriber = self.subscriber.as_mut().filter(|_| self.session.can_deliver());
             next = subscriber.and_then(|s| s.deliveries.try_recv().ok());
         }
         Ok(())
+    }
+
+    /// Writes a copy that the router has brought.
+    fn pass_on(&mut self, copy: &Delivery) {
+        let Delivery { topic, payload, said, retain, subscription } = copy;
+        let said = said.as_ref().map(|(said, at_ms)| (&**said, *at_ms));
+        let over = said.is_some_and(|(s, at_ms)| s.are_over(at_ms, self.house.clock.now_ms()));
+        if over {
+            return self.house.counters.broker_messages_expired.increment();
+        }
+        let flags = Flags { retain: *retain, ..Flags::default() };
+        let subscriptions = subscription.as_slice();
+        self.emit(&Emission { topic, payload, said, subscriptions, flags });
     }
 
     /// The client says goodbye, perhaps with another time for which its session is to be kept.
@@ -226,9 +249,16 @@ impl<S> Connection<S> {
     }
 }
 
-fn as_item(kept: &Retained) -> Item {
-    let (topic, payload) = (kept.topic.clone(), kept.payload.clone());
-    Item { topic, payload, qos: QoS::AtLeastOnce, retain: true, at_ms: kept.at_ms }
+fn as_item(kept: &Retained, id: Option<NonZeroU32>) -> Item {
+    Item {
+        topic: kept.topic.clone(),
+        payload: kept.payload.clone(),
+        said: kept.said.clone(),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        subscriptions: id.into_iter().collect(),
+        at_ms: kept.at_ms,
+    }
 }
 
 /// Waits until the queue may have something. Cancel-safe.

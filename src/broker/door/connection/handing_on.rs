@@ -5,7 +5,7 @@ use super::super::session::Publication;
 use super::Connection;
 use crate::broker::access::Lane;
 use crate::broker::board::Sort;
-use crate::broker::house::Copy;
+use crate::broker::copy::Copy;
 use crate::message::queue::TrySendError;
 use crate::message::{Message, Outcome, Place, Receipt};
 
@@ -21,9 +21,19 @@ impl<S> Connection<S> {
             self.turn_back(publication.receipt, reason);
             return Ok(());
         }
-        let Publication { topic, payload, qos, retain, mut receipt, permit } = publication;
-        let from = &self.called.0;
-        let copy = Copy { topic: &topic, payload: &payload, qos, retain, from };
+        let Publication { topic, payload, said, qos, retain, mut receipt, permit } = publication;
+        let (now_ms, said) = (self.house.clock.now_ms(), said.as_ref());
+        let (from, author) = (Some(&self.called.0), self.author);
+        let copy = Copy {
+            topic: &topic,
+            payload: &payload,
+            said,
+            qos,
+            retain,
+            from,
+            author,
+            at_ms: now_ms,
+        };
         if self.house.copy(&copy) {
             // Retained, or queued for a session that is kept: that has to be committed, too.
             let half;
@@ -42,7 +52,7 @@ impl<S> Connection<S> {
             topic,
             payload,
             origin: self.origin.clone(),
-            received_at_ms: self.house.clock.now_ms(),
+            received_at_ms: now_ms,
             retained: false,
             receipt,
             place: None,

@@ -1,13 +1,15 @@
 //! What is seen of a connection from outside, and what it may see.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 
 use super::super::events::End;
-use super::super::session::Publication;
+use super::super::session::{Publication, Session};
 use super::Connection;
 use crate::broker::access::{Binding, Lane, Speech, View};
-use crate::broker::board::{Flag, Said, Sort};
-use crate::broker::frame::Flags;
+use crate::broker::board::{Flag, Said, Seat, Sort};
+use crate::broker::frame::{Extras, Flags, Properties};
 use crate::broker::house::House;
 use crate::broker::identity::Who;
 use crate::broker::limits::Subject;
@@ -80,18 +82,8 @@ impl<S> Connection<S> {
 
     /// Writes a copy, as much of it as the client may see. False where that is nothing, or more than
     /// it takes: that counts as delivered (MQTT-3.1.2-25).
-    pub(super) fn emit(&mut self, topic: &[u8], payload: &Bytes, flags: Flags) -> bool {
-        let Some(payload) = visible(&self.house, self.session.who(), topic, payload) else {
-            self.house.counters.broker_withheld.increment();
-            return false;
-        };
-        if !self.session.deliver(topic, &payload, flags) {
-            too_large(&self.house, &self.origin.name);
-            return false;
-        }
-        self.house.counters.broker_deliveries.increment();
-        self.seat.sent();
-        true
+    pub(super) fn emit(&mut self, copy: &Emission<'_>) -> bool {
+        emit(&self.house, &mut self.session, (&self.seat, &self.origin.name), copy)
     }
 
     /// Shows on the board what waits.
@@ -103,19 +95,54 @@ impl<S> Connection<S> {
     }
 }
 
+/// A copy on its way to the client.
+pub(super) struct Emission<'a> {
+    pub(super) topic: &'a [u8],
+    pub(super) payload: &'a Bytes,
+    /// What its publisher said of it, and when it arrived.
+    pub(super) said: Option<(&'a Properties, i64)>,
+    pub(super) subscriptions: &'a [NonZeroU32],
+    pub(super) flags: Flags,
+}
+
+/// Writes a copy, as much of it as the client may see. False: nothing of it.
+pub(super) fn emit(
+    house: &House,
+    session: &mut Session,
+    (seat, name): (&Seat, &str),
+    copy: &Emission<'_>,
+) -> bool {
+    let Emission { topic, payload, said, subscriptions, flags } = *copy;
+    let Some((payload, whole)) = visible(house, session.who(), topic, payload) else {
+        house.counters.broker_withheld.increment();
+        return false;
+    };
+    let now_ms = said.map_or(0, |_| house.clock.now_ms());
+    let expiry_s = said.and_then(|(said, at_ms)| said.left_s(at_ms, now_ms));
+    // Nobody can tell what they say of what a limited reader must not see.
+    let said = said.map(|(said, _)| said).filter(|_| whole);
+    if !session.deliver(topic, &payload, (flags, Extras { said, expiry_s, subscriptions })) {
+        too_large(house, name);
+        return false;
+    }
+    house.counters.broker_deliveries.increment();
+    seat.sent();
+    true
+}
+
 /// Counts a copy that was larger than its client takes.
-pub(super) fn too_large(house: &House, name: &str) {
+fn too_large(house: &House, name: &str) {
     house.note("copy_larger_than_client_takes", || {
         format!("{name} takes no packets as large as a copy for it was")
     });
 }
 
-/// What of a copy a client may see; `None` where that is nothing.
-pub(super) fn visible(house: &House, who: &Who, topic: &[u8], payload: &Bytes) -> Option<Bytes> {
+/// What of a copy a client may see, and whether that is all; `None` where it is nothing.
+fn visible(house: &House, who: &Who, topic: &[u8], payload: &Bytes) -> Option<(Bytes, bool)> {
     let topic = std::str::from_utf8(topic).ok()?;
     match house.gate.view(who, topic) {
-        View::Whole => Some(payload.clone()),
-        View::Redacted => house.redacted.of(payload),
+        View::Whole => Some((payload.clone(), true)),
+        View::Redacted => house.redacted.of(payload).map(|payload| (payload, false)),
         View::Nothing => None,
     }
 }

@@ -1,10 +1,14 @@
 //! The protocol without a socket.
 #![expect(clippy::disallowed_methods, reason = "a mailbox holds one completion per receipt")]
 
+use super::subscribing::MAX_FILTERS;
 use super::*;
 use crate::broker::access::Nearness;
 use crate::broker::frame::{Frames, Limits, Version};
+use crate::broker::frame::{Oversized, Properties};
 use crate::message::Outcome;
+use bytes::Bytes;
+use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{self, Packet, PubRel, Publish, Subscribe, Unsubscribe};
 use rumqttc::v5::mqttbytes as codec;
 use rumqttc::v5::mqttbytes::v5;
@@ -157,7 +161,7 @@ fn an_oversized_publish_is_acknowledged_in_its_turn() {
     let first = rig.publish(TOPIC, QoS::AtLeastOnce, 1);
     let what = Oversized { qos: QoS::AtLeastOnce, pkid: 2, payload: 1 << 20 };
     let step = rig.session.frame(Frame::Oversized(what)).unwrap();
-    assert!(matches!(step, Step::Oversized));
+    assert!(matches!(step, Step::TooLarge(_)));
     rig.store(first);
     assert_eq!(rig.out(), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
 }
@@ -166,13 +170,13 @@ fn an_oversized_publish_is_acknowledged_in_its_turn() {
 fn a_payload_does_not_hold_on_to_the_read_buffer() {
     let mut rig = Rig::new();
     let buffer = Bytes::from(vec![1; 10_000]);
-    let publish = super::Publish {
+    let publish = crate::broker::frame::Publish {
         topic: TOPIC.to_owned(),
         payload: buffer.slice(5..10),
         qos: QoS::AtMostOnce,
         pkid: 0,
         retain: false,
-        expiry_s: None,
+        said: None,
     };
     let publish = Frame::Packet(super::Packet::Publish(publish));
     let step = rig.session.frame(publish).unwrap();
@@ -190,7 +194,7 @@ fn every_filter_of_a_subscribe_has_its_own_answer() {
         subscribe.add(filter.to_owned(), QoS::AtLeastOnce);
     }
     let Step::Subscribe(answer) = rig.step(Packet::Subscribe(subscribe)) else { panic!() };
-    let granted = ["meshcore/#", "#"].map(|f| (f.to_owned(), QoS::AtLeastOnce));
+    let granted = ["meshcore/#", "#"].map(|f| (f.to_owned(), Grant::plain(QoS::AtLeastOnce)));
     assert_eq!(answer.granted, granted);
     assert_eq!(answer.denied.len(), 3);
     rig.session.subscribed(&answer);
@@ -209,7 +213,7 @@ fn the_number_of_filters_is_bounded_and_old_ones_may_be_asked_for_again() {
     let mut again = Subscribe::new("t/0", QoS::AtMostOnce);
     again.pkid = 1;
     let Step::Subscribe(answer) = rig.step(Packet::Subscribe(again)) else { panic!() };
-    assert_eq!(answer.granted, [("t/0".to_owned(), QoS::AtMostOnce)]);
+    assert_eq!(answer.granted, [("t/0".to_owned(), Grant::plain(QoS::AtMostOnce))]);
 }
 
 #[test]
@@ -313,7 +317,7 @@ fn every_refused_filter_has_its_own_code_in_version_5() {
     let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else { panic!() };
     rig.session.subscribed(&answer);
     let out = rig.out();
-    assert_eq!(out[out.len() - 6..], [1, 0x9E, 0x8F, 0x83, 0x87, 0x83]);
+    assert_eq!(out[out.len() - 6..], [1, 0x9E, 0x8F, 0x83, 0x87, 0]);
     let reason = b"subscribe shared";
     assert_eq!(out[4..8], [19, 0x1F, 0, 16]);
     assert_eq!(&out[8..24], reason);
@@ -346,7 +350,7 @@ fn retained_messages_come_as_the_subscription_wants_them() {
         let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else {
             panic!()
         };
-        assert_eq!(answer.granted, [("a".to_owned(), QoS::AtMostOnce)]);
+        assert_eq!(answer.granted, [("a".to_owned(), Grant::plain(QoS::AtMostOnce))]);
         assert_eq!(!answer.retained.is_empty(), wanted);
     }
 }
@@ -356,9 +360,9 @@ fn a_copy_larger_than_the_client_takes_is_not_sent() {
     let limits = Limits { packet: 100, ..Limits::default() };
     let mut rig = Rig::speaking(Version::V5, limits);
     // Two for the fixed header, two and one for the topic, one for the properties.
-    assert!(rig.session.deliver(b"t", &[0; 94], Flags::default()));
+    assert!(rig.session.deliver(b"t", &[0; 94], (Flags::default(), Extras::default())));
     assert_eq!(rig.session.out.len(), 100);
-    assert!(!rig.session.deliver(b"t", &[0; 95], Flags::default()));
+    assert!(!rig.session.deliver(b"t", &[0; 95], (Flags::default(), Extras::default())));
     assert!(matches!(rig.said5()[..], [v5::Packet::Publish(_)]));
 }
 
@@ -399,4 +403,61 @@ fn a_session_that_ends_with_its_connection_cannot_be_made_to_last() {
     rig.frames.push(&[0xE0, 1, 4]);
     let Step::Disconnect(goodbye) = rig.taken().unwrap() else { panic!() };
     assert!(goodbye.with_will);
+}
+
+#[test]
+fn what_is_said_of_a_message_is_bounded() {
+    for (bytes, fits) in [(4_096, true), (4_097, false)] {
+        let mut rig = Rig::speaking(Version::V5, Limits::default());
+        let said = Properties { passed_on: vec![0; bytes].into(), expiry_s: None };
+        let publish = crate::broker::frame::Publish {
+            topic: TOPIC.to_owned(),
+            payload: Bytes::new(),
+            qos: QoS::AtLeastOnce,
+            pkid: 6,
+            retain: false,
+            said: Some(Arc::new(said)),
+        };
+        let step = rig.session.frame(Frame::Packet(super::Packet::Publish(publish))).unwrap();
+        if fits {
+            assert!(matches!(step, Step::Publish(_)), "{step:?}");
+        } else {
+            assert!(matches!(step, Step::TooLarge("publish_properties_too_large")), "{step:?}");
+            assert_eq!(rig.out(), [0x40, 3, 0, 6, 0x97]);
+        }
+    }
+}
+
+#[test]
+fn a_copy_says_in_version_5_what_its_publisher_said_and_in_version_4_nothing() {
+    let passed_on = Box::from(*b"\x03\0\x01t\x26\0\x01a\0\x01b");
+    let said = Properties { passed_on, expiry_s: Some(60) };
+    let ids = [3, 268_435_455].map(|id| std::num::NonZeroU32::new(id).unwrap());
+    let extras = Extras { said: Some(&said), expiry_s: Some(7), subscriptions: &ids };
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    assert!(rig.session.deliver(b"t", b"x", (Flags::default(), extras)));
+    let said = rig.said5();
+    let [v5::Packet::Publish(copy)] = &said[..] else { panic!("{said:?}") };
+    let found = copy.properties.as_ref().unwrap();
+    assert_eq!(found.message_expiry_interval, Some(7));
+    assert_eq!(found.content_type.as_deref(), Some("t"));
+    assert_eq!(found.user_properties, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(found.subscription_identifiers, [3, 268_435_455]);
+    let mut rig = Rig::new();
+    assert!(rig.session.deliver(b"t", b"x", (Flags::default(), extras)));
+    assert_eq!(rig.out(), b"\x30\x04\0\x01tx");
+}
+
+#[test]
+fn a_subscription_is_granted_with_its_options_and_its_identifier() {
+    let mut rig = Rig::speaking(Version::V5, Limits::default());
+    let mut filter = v5::Filter::new("a", codec::QoS::ExactlyOnce);
+    (filter.nolocal, filter.preserve_retain) = (true, true);
+    let properties = v5::SubscribeProperties { id: Some(9), user_properties: Vec::new() };
+    let mut subscribe = v5::Subscribe::new(filter, Some(properties));
+    subscribe.pkid = 1;
+    let Step::Subscribe(answer) = rig.step5(&v5::Packet::Subscribe(subscribe)) else { panic!() };
+    let grant = Grant::read(0b1101, 9);
+    assert_eq!(answer.granted, [("a".to_owned(), grant)]);
+    assert_eq!(rig.session.routed(), []);
 }

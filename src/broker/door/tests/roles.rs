@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use rumqttc::mqttbytes::v4::SubscribeReasonCode;
 
-use super::super::access::{Binding, Claims, Nearness, Whose};
 use super::*;
+use crate::broker::access::{Binding, Claims, Nearness, Whose};
 use crate::broker::identity::{Identity, ObserverKey, Who};
 use crate::config::{Policy, Role};
 

@@ -15,11 +15,12 @@ use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::QoS;
 
 use self::fields::Fields;
+use super::head::Head;
 use super::packet::{
     Disconnect, Filter, Packet, Publish, Reply, RetainHandling, Subscribe, Unsubscribe,
 };
 use super::{
-    AUTH, CONNECT, DISCONNECT, Head, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE,
+    AUTH, CONNECT, DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE,
     UNSUBSCRIBE,
 };
 
@@ -76,8 +77,8 @@ fn publish(whole: &Bytes, mut body: Fields, flags: u8) -> Result<Publish, &'stat
     if qos != QoS::AtMostOnce && pkid == 0 {
         return Err("packet_id_0");
     }
-    let properties = properties::read(&mut body, properties::OF_PUBLISH)?;
-    if properties.topic_alias {
+    let (found, said) = properties::of_message(&mut body, properties::OF_PUBLISH)?;
+    if found.topic_alias {
         return Err("topic_alias_not_granted");
     }
     if topic.is_empty() {
@@ -86,7 +87,7 @@ fn publish(whole: &Bytes, mut body: Fields, flags: u8) -> Result<Publish, &'stat
     }
     let payload = whole.slice(whole.len() - body.0.len()..);
     let retain = flags & 1 != 0;
-    Ok(Publish { topic, payload, qos, pkid, retain, expiry_s: properties.message_expiry_s })
+    Ok(Publish { topic, payload, qos, pkid, retain, said })
 }
 
 /// The reason codes of a PUBACK and a PUBREC (§3.4.2.1, §3.5.2.1).
@@ -115,14 +116,16 @@ fn reply(mut body: Fields, codes: &[u8]) -> Result<Reply, &'static str> {
 
 fn subscribe(body: &mut Fields) -> Result<Subscribe, &'static str> {
     let pkid = body.two()?;
-    if properties::read(body, properties::OF_SUBSCRIBE)?.subscription_id {
-        return Err("subscription_id_not_granted");
-    }
+    let id = properties::read(body, properties::OF_SUBSCRIBE)?.subscription_id;
     let mut filters = Vec::new();
     while !body.is_empty() {
         filters.push(filter(body)?);
     }
-    if filters.is_empty() { Err("subscribe_to_nothing") } else { Ok(Subscribe { pkid, filters }) }
+    if filters.is_empty() {
+        Err("subscribe_to_nothing")
+    } else {
+        Ok(Subscribe { pkid, filters, id })
+    }
 }
 
 fn filter(body: &mut Fields) -> Result<Filter, &'static str> {

@@ -1,11 +1,15 @@
 //! The properties of a client's packets (MQTT 5 §2.2.2): what each packet may have, each at most
 //! once, and what the broker acts on.
 
-use super::fields::Fields;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
-/// The properties that the broker acts on. The others are checked and left behind.
+use super::fields::Fields;
+use crate::broker::frame::properties::Properties;
+
+/// The properties that the broker acts on. The others are checked, and passed on or left behind.
 #[derive(Debug, Default)]
-pub(in crate::broker::frame) struct Properties {
+pub(in crate::broker::frame) struct Found {
     pub(in crate::broker::frame) session_expiry_s: Option<u32>,
     pub(in crate::broker::frame) receive_maximum: Option<u16>,
     pub(in crate::broker::frame) maximum_packet: Option<u32>,
@@ -13,7 +17,7 @@ pub(in crate::broker::frame) struct Properties {
     pub(in crate::broker::frame) will_delay_s: Option<u32>,
     pub(in crate::broker::frame) message_expiry_s: Option<u32>,
     pub(in crate::broker::frame) topic_alias: bool,
-    pub(in crate::broker::frame) subscription_id: bool,
+    pub(in crate::broker::frame) subscription_id: Option<NonZeroU32>,
     pub(in crate::broker::frame) auth_method: bool,
 }
 
@@ -77,6 +81,15 @@ pub(in crate::broker::frame) const OF_PUBLISH: &[u8] = &[
     id::USER_PROPERTY,
 ];
 
+/// What goes on unaltered to whoever gets a copy.
+const PASSED_ON: [u8; 5] = [
+    id::PAYLOAD_FORMAT,
+    id::CONTENT_TYPE,
+    id::RESPONSE_TOPIC,
+    id::CORRELATION_DATA,
+    id::USER_PROPERTY,
+];
+
 /// What a PUBACK, PUBREC, PUBREL or PUBCOMP may have.
 pub(in crate::broker::frame) const OF_REPLY: &[u8] = &[id::REASON_STRING, id::USER_PROPERTY];
 
@@ -97,11 +110,43 @@ pub(in crate::broker::frame) const OF_DISCONNECT: &[u8] =
 pub(in crate::broker::frame) fn read(
     body: &mut Fields,
     allowed: &[u8],
-) -> Result<Properties, &'static str> {
+) -> Result<Found, &'static str> {
+    each(body, allowed, |_, _| ())
+}
+
+/// The same of a PUBLISH or a will, with what is passed on of them.
+///
+/// # Errors
+/// The name of what is wrong.
+pub(in crate::broker::frame) fn of_message(
+    body: &mut Fields,
+    allowed: &[u8],
+) -> Result<(Found, Option<Arc<Properties>>), &'static str> {
+    let mut passed_on = Vec::new();
+    let found = each(body, allowed, |id, bytes| {
+        if PASSED_ON.contains(&id) {
+            passed_on.extend_from_slice(bytes);
+        }
+    })?;
+    let expiry_s = found.message_expiry_s;
+    if passed_on.is_empty() && expiry_s.is_none() {
+        return Ok((found, None));
+    }
+    let said = Properties { passed_on: passed_on.into(), expiry_s };
+    Ok((found, Some(Arc::new(said))))
+}
+
+/// Calls `one` for each property, with its number and all its bytes.
+fn each(
+    body: &mut Fields,
+    allowed: &[u8],
+    mut one: impl FnMut(u8, &[u8]),
+) -> Result<Found, &'static str> {
     let len = usize::try_from(body.variable()?).map_err(|_| "malformed_length")?;
     let mut fields = Fields(body.take(len)?);
-    let (mut found, mut seen, mut data) = (Properties::default(), 0_u64, false);
+    let (mut found, mut seen, mut data) = (Found::default(), 0_u64, false);
     while !fields.is_empty() {
+        let from = fields.0;
         // In theory a Variable Byte Integer; none has more than one byte.
         let id = fields.byte()?;
         if !allowed.contains(&id) {
@@ -115,6 +160,7 @@ pub(in crate::broker::frame) fn read(
         seen |= bit;
         data |= id == id::AUTH_DATA;
         found.take(id, &mut fields)?;
+        one(id, from.get(..from.len() - fields.0.len()).unwrap_or_default());
     }
     if data && !found.auth_method { Err("auth_data_without_method") } else { Ok(found) }
 }
@@ -123,7 +169,7 @@ fn is_of_clients(id: u8) -> bool {
     [OF_CONNECT, OF_WILL, OF_PUBLISH, OF_REPLY, OF_SUBSCRIBE].iter().any(|all| all.contains(&id))
 }
 
-impl Properties {
+impl Found {
     fn take(&mut self, id: u8, fields: &mut Fields) -> Result<(), &'static str> {
         match id {
             id::SESSION_EXPIRY => self.session_expiry_s = Some(fields.four()?),
@@ -139,8 +185,8 @@ impl Properties {
                 self.topic_alias = true;
             }
             id::SUBSCRIPTION_ID => {
-                not_zero(fields.variable()?)?;
-                self.subscription_id = true;
+                let id = NonZeroU32::new(fields.variable()?);
+                self.subscription_id = Some(id.ok_or("property_value_not_allowed")?);
             }
             id::AUTH_METHOD => {
                 fields.text()?;

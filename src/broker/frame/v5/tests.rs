@@ -1,10 +1,13 @@
 //! Every packet of a client as bytes: `rumqttc`'s own codec writes the good ones, tables the bad.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes as codec;
 use rumqttc::v5::mqttbytes::v5 as sent;
 
 use super::super::packet::{Connect, Login, SessionWish, Version, Will};
+use super::super::properties::Properties;
 use super::super::{Frame, Frames, Oversized};
 use super::*;
 use crate::message::MAX_PAYLOAD;
@@ -66,13 +69,16 @@ fn a_publish_with_every_property_is_read() {
     let mut publish = sent::Publish::new("a/b", codec::QoS::AtLeastOnce, "x", Some(properties));
     (publish.pkid, publish.retain, publish.dup) = (7, true, true);
     let bytes = bytes_of(&sent::Packet::Publish(publish));
+    // All but the expiry, in the order in which they came.
+    let passed_on = b"\x01\x01\x08\0\x0banswer/here\x09\0\x02\0\x01\x26\0\x01a\0\x01b\x26\0\x01a\0\x01c\x03\0\x04text";
+    let said = Properties { passed_on: Box::from(&passed_on[..]), expiry_s: Some(60) };
     let expected = Publish {
         topic: "a/b".to_owned(),
         payload: Bytes::from_static(b"x"),
         qos: QoS::AtLeastOnce,
         pkid: 7,
         retain: true,
-        expiry_s: Some(60),
+        said: Some(Arc::new(said)),
     };
     assert_eq!(read(&bytes), Ok(Packet::Publish(expected)));
     for len in 0..bytes.len() {
@@ -124,7 +130,11 @@ fn a_connect_with_everything_is_read() {
     assert_eq!(read.login, Some(login));
     let (topic, payload) = ("a/will".to_owned(), Bytes::from_static(b"gone"));
     let qos = QoS::ExactlyOnce;
-    assert_eq!(read.will, Some(Will { topic, payload, retain: true, qos, delay_s: 5 }));
+    let will = read.will.unwrap();
+    let said = will.said.clone().unwrap();
+    assert_eq!((said.expiry_s, said.passed_on.len()), (Some(9), 2 + 7 + 4 + 4 + 7));
+    let expected = Will { topic, payload, retain: true, qos, delay_s: 5, said: Some(said) };
+    assert_eq!(will, expected);
     assert_eq!(
         (read.limits.receive_maximum, read.limits.packet, read.limits.problem_info),
         (20, 4_096, false)
@@ -165,7 +175,7 @@ fn a_subscribe_is_read_with_its_options() {
         filter("a/#", QoS::ExactlyOnce, true, RetainHandling::Never),
         filter("b", QoS::AtMostOnce, false, RetainHandling::Always),
     ];
-    assert_eq!(read, Ok(Packet::Subscribe(Subscribe { pkid: 9, filters })));
+    assert_eq!(read, Ok(Packet::Subscribe(Subscribe { pkid: 9, filters, id: None })));
 }
 
 #[test]
@@ -241,7 +251,7 @@ fn what_version_5_forbids_is_named() {
         (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 3], "reserved_bits_set"),
         (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x30], "reserved_bits_set"),
         (&[0x82, 7, 0, 1, 0, 0, 1, b'a', 0x40], "reserved_bits_set"),
-        (&[0x82, 9, 0, 1, 2, 0x0B, 5, 0, 1, b'a', 0], "subscription_id_not_granted"),
+        (&[0x82, 11, 0, 1, 4, 0x0B, 5, 0x0B, 5, 0, 1, b'a', 0], "property_twice"),
         (&[0x82, 9, 0, 1, 2, 0x0B, 0, 0, 1, b'a', 0], "property_value_not_allowed"),
         (&[0xA2, 5, 0, 1, 0, 0, 9], "malformed_packet"),
         // DISCONNECT.
