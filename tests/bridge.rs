@@ -58,6 +58,11 @@ fn source(name: &str, at: SocketAddr) -> config::Source {
     }
 }
 
+fn account(username: &str, password: &str) -> config::Login {
+    let password = Some(config::secret::Secret::new(password));
+    config::Login::Account { username: Some(username.into()), password }
+}
+
 impl Box {
     fn start(sources: &[config::Source], data_dir: &Path) -> Self {
         Self::with(sources, data_dir, WIDE, quick())

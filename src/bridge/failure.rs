@@ -1,9 +1,11 @@
 //! Why a connection to an external broker ended, in words: at which step, and what to check.
 
 use super::handshake;
+use super::login::Credentials;
 
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -41,23 +43,21 @@ impl Step {
     }
 
     /// What a person should look at when this step fails again and again.
-    pub(super) fn advice(self) -> &'static str {
-        match self {
+    pub(super) fn advice(self, credentials: &Credentials) -> Cow<'static, str> {
+        let words = match self {
             Self::Resolving => {
                 "check the host name in the source's `broker` and this machine's DNS"
             }
             Self::Connecting => "check host and port, firewalls, and that the broker runs",
             Self::Tls => "check that this port speaks TLS, and the source's `caFile` if it has one",
             Self::WebSocket => "check host, port and path of the source's `broker`",
-            Self::Login => {
-                "check the source's `username` and `password`, and that this port speaks what \
-                 `broker` says (mqtt://, mqtts://, ws:// or wss://)"
-            }
+            Self::Login => return credentials.advice().into(),
             Self::Subscribing => "check the source's `topics` and this account's permissions",
             Self::Receiving => {
                 "look into the broker's log; a second program with the same client id would do this"
             }
-        }
+        };
+        words.into()
     }
 }
 

@@ -12,6 +12,7 @@
 use super::Limits;
 use super::acks::{Ack, Acks};
 use super::failure::Step;
+use super::login::Credentials;
 use super::tls;
 use crate::config::{Remote, Scheme, Source as Settings};
 
@@ -77,6 +78,8 @@ pub(super) enum Leaving {
     NoRoom,
     /// A message could not be stored: it must be sent again.
     Failed,
+    /// Its token expires soon.
+    Renewing,
     /// It was only opened to make the broker forget our session.
     Discarded,
     /// The hub stops.
@@ -96,6 +99,8 @@ pub(super) struct Link {
     pub(super) up_since: Option<Instant>,
     /// When the current step takes too long; the dial has rumqttc's own deadline.
     pub(super) deadline: Option<Instant>,
+    /// When the token of this connection is to be replaced by a new one.
+    pub(super) renewal: Option<Instant>,
     patience: Duration,
 }
 
@@ -139,11 +144,14 @@ impl Link {
     pub(super) fn dial(
         settings: &Settings,
         client_id: &str,
+        login: (&Credentials, i64),
         limits: &Limits,
         discard: bool,
     ) -> Self {
-        let (client, mut event_loop) =
-            AsyncClient::new(options(settings, client_id, limits, discard), REQUESTS);
+        let mut options = options(settings, client_id, limits, discard);
+        let (credentials, now_ms) = login;
+        credentials.put(&mut options, now_ms);
+        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         // Whole seconds, and 0 would mean at once.
         event_loop
             .network_options
@@ -155,6 +163,7 @@ impl Link {
             progress: Progress::Dialling,
             up_since: None,
             deadline: None,
+            renewal: credentials.renewal().map(|after| Instant::now() + after),
             patience: limits.patience,
         }
     }
@@ -240,10 +249,6 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
         .set_clean_session(discard || !settings.persistent_session)
         .set_manual_acks(true)
         .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    if let Some(username) = &settings.username {
-        let password = settings.password.as_ref().map_or("", |p| p.reveal());
-        options.set_credentials(username, password);
-    }
     options
 }
 
@@ -297,14 +302,9 @@ async fn poll(mut event_loop: EventLoop, tell: mpsc::Sender<Polled>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
 
     fn settings(host: &str) -> Settings {
-        Settings {
-            username: Some("me".into()),
-            password: Some(Secret::new("secret")),
-            ..Settings::new("test", Remote::mqtt(host, 1883))
-        }
+        Settings::new("test", Remote::mqtt(host, 1883))
     }
 
     #[test]

@@ -31,6 +31,7 @@ use super::backoff::Backoff;
 use super::failure::{Failure, Series, Step};
 use super::intake::Intake;
 use super::link::{Leaving, Link, Polled, Progress, is_valid_filter};
+use super::login::Credentials;
 use super::stall::Stall;
 use super::{Limits, Phases, Random};
 use crate::clock::Clock;
@@ -49,6 +50,7 @@ use tokio::time::Instant;
 pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
     pub(super) client_id: Arc<str>,
+    pub(super) credentials: Credentials,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
@@ -63,6 +65,7 @@ pub(super) struct Plan {
 pub(super) struct Source {
     settings: Arc<Settings>,
     client_id: Arc<str>,
+    credentials: Credentials,
     limits: Limits,
     clock: Clock,
     counters: Arc<Counters>,
@@ -96,6 +99,7 @@ enum Happened {
     Drained,
     TimeUp,
     Silent,
+    Renew,
     Quiet,
     Abandoned,
 }
@@ -105,8 +109,8 @@ enum Happened {
 enum Ended {
     /// The source has nothing more to do.
     Finished,
-    /// The broker has forgotten our session.
-    Discarded,
+    /// It is made anew at once: the broker has forgotten our session, or the token expires soon.
+    Again,
     /// The queue and the side buffer are full.
     NoRoom,
     /// It broke, or was broken off.
@@ -136,6 +140,7 @@ impl Source {
             series: Series::default(),
             discard: false,
             quiet: false,
+            credentials: plan.credentials,
             settings: plan.settings,
             client_id: plan.client_id,
             limits,
@@ -151,7 +156,7 @@ impl Source {
         while self.wants_more() {
             match self.connection().await {
                 Ended::Finished => break,
-                Ended::Discarded => {}
+                Ended::Again => {}
                 Ended::NoRoom => {
                     // A queue that is only just kept up with must not make us dial all the time.
                     let wait = self.backoff.wait(self.random.number());
@@ -191,7 +196,9 @@ impl Source {
             attempt = s.attempts;
         });
         self.attempt = attempt;
-        let mut link = Link::dial(&self.settings, &self.client_id, &self.limits, self.discard);
+        let login = (&self.credentials, self.clock.now_ms());
+        let mut link =
+            Link::dial(&self.settings, &self.client_id, login, &self.limits, self.discard);
         loop {
             let happened = self.next(&mut link).await;
             let mut flow = self.handle(&mut link, happened);
@@ -208,12 +215,14 @@ impl Source {
     async fn next(&mut self, link: &mut Link) -> Happened {
         let (deadline, silent) = (link.deadline, self.stall.due());
         let (quiet, open) = (self.quiet, self.intake.is_open());
+        let renewal = link.renewal.filter(|_| link.progress == Progress::Receiving);
         tokio::select! {
             polled = link.next() => Happened::Polled(polled),
             Some(completion) = self.inbox.recv() => Happened::Completed(completion),
             () = self.intake.drain() => Happened::Drained,
             () = at(deadline) => Happened::TimeUp,
             () = at(silent), if deadline.is_none() => Happened::Silent,
+            () = at(renewal), if !quiet => Happened::Renew,
             () = self.phases.quiet.cancelled(), if !quiet => Happened::Quiet,
             () = self.phases.abandon.cancelled(), if open => Happened::Abandoned,
         }
@@ -243,6 +252,8 @@ impl Source {
                 return ControlFlow::Break(broken(link, Failure::new(link.step(), words)));
             }
             Happened::Silent => return self.on_silence(link),
+            // What is not acknowledged by then comes again on the next connection.
+            Happened::Renew => link.leave(Leaving::Renewing),
             Happened::Drained => self.show_waiting(),
             Happened::Quiet => self.quiet = true,
             Happened::Abandoned => self.intake.close(self.settings.persistent_session),
@@ -317,7 +328,7 @@ impl Source {
 fn left(link: &Link) -> Ended {
     match link.progress {
         Progress::Leaving(Leaving::NoRoom) => Ended::NoRoom,
-        Progress::Leaving(Leaving::Discarded) => Ended::Discarded,
+        Progress::Leaving(Leaving::Discarded | Leaving::Renewing) => Ended::Again,
         Progress::Leaving(Leaving::Failed) => Ended::Broken(Failure::new(
             Step::Receiving,
             "a message could not be stored and is asked for again",

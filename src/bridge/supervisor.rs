@@ -29,6 +29,7 @@ pub(super) fn panicked(plan: &Plan) -> impl FnMut() -> Duration + use<> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::login::Credentials;
     use super::super::{Limits, Phases, Random};
     use super::*;
     use crate::clock::Clock;
@@ -43,6 +44,7 @@ mod tests {
         Plan {
             settings: Arc::new(settings),
             client_id: "test".into(),
+            credentials: Credentials::Account(None, None),
             limits: Limits::default(),
             clock: Clock::by_hand(5),
             counters: Arc::clone(counters),

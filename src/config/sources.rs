@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::error::{Error, in_words};
 use super::file;
 use super::judge::{Blame, Judge};
+use super::node_keys::NodeKey;
 use super::remote::{self, Remote};
 use super::secret::Secret;
 use super::topics;
 use super::tree::{At, Dialect};
+use super::uplinks::Login;
 use super::url::{self, BrokerUrl, Scheme};
 
 /// Everything that gateways publish.
@@ -22,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest that may be asked for: nobody would wait for it.
 const CONNECT_TIMEOUT_MAX: i64 = 300;
 
+/// No known broker takes tokens for longer than a day, and some for no longer than this.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
+
 /// As long as CoreScope's watchdog waits.
 const STALL: Duration = Duration::from_secs(300);
 
@@ -29,16 +34,14 @@ const STALL: Duration = Duration::from_secs(300);
 const STALL_SECONDS: RangeInclusive<i64> = 10..=604_800;
 
 /// One external broker to take in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Unique; the tag in logs and counters.
     pub name: String,
     /// Where it is.
     pub remote: Remote,
-    /// Login name; `None`: anonymous.
-    pub username: Option<String>,
-    /// Password; only together with a login name.
-    pub password: Option<Secret>,
+    /// Who we are there; tokens are of one key.
+    pub login: Login,
     /// Filters to subscribe to, never empty, without duplicates, none inside another.
     pub topics: Vec<String>,
     /// Regions whose packets are taken, in upper case; empty: all.
@@ -59,8 +62,7 @@ impl Source {
         Self {
             name: name.into(),
             remote,
-            username: None,
-            password: None,
+            login: Login::Account { username: None, password: None },
             topics: vec![DEFAULT_TOPIC.into()],
             iata_filter: Vec::new(),
             region: None,
@@ -201,7 +203,10 @@ fn source(
     name: String,
 ) -> Result<Source, Error> {
     let topics = filters(judge, candidate)?;
-    let (username, password) = login(judge, candidate, &url)?;
+    let login = match token(judge, candidate, &url)? {
+        Some(token) => token,
+        None => account(judge, candidate, &url)?,
+    };
     let remote = remote(judge, candidate, url)?;
     let connect_timeout = connect_timeout(judge, candidate)?;
     let stall = stall(judge, candidate)?;
@@ -212,8 +217,7 @@ fn source(
     Ok(Source {
         name,
         remote,
-        username,
-        password,
+        login,
         topics,
         iata_filter: regions.filter(|region| !region.is_empty()).collect(),
         region: region.filter(|region| !region.is_empty()),
@@ -288,11 +292,7 @@ fn filters(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Vec<String>, 
 
 /// User name and password. Those of the URL go over the keys beside it, as in CoreScope's MQTT
 /// library; in our own file it is an error to give both.
-fn login(
-    judge: &mut Judge<'_>,
-    candidate: &Candidate,
-    url: &BrokerUrl,
-) -> Result<(Option<String>, Option<Secret>), Error> {
+fn account(judge: &mut Judge<'_>, candidate: &Candidate, url: &BrokerUrl) -> Result<Login, Error> {
     let (written, at) = (&candidate.written, &candidate.at);
     let named = written.username.clone().filter(|name| !name.is_empty());
     let mut password = written.password.clone().filter(|secret| !secret.reveal().is_empty());
@@ -311,15 +311,55 @@ fn login(
         let what = "is given in the URL as well, and the URL counts; keep one of the two";
         judge.complain(&at.of(key), what)?;
     }
-    let name = url.username.clone().or(named);
+    let username = url.username.clone().or(named);
     let password = url.password.clone().or(password);
-    if name.is_none() && password.is_some() {
+    if username.is_none() && password.is_some() {
         // MQTT-3.1.2-22.
         let what = "is given without username, and MQTT has no such login; add username";
         judge.complain(&at.of("password"), what)?;
-        return Ok((None, None));
+        return Ok(Login::Account { username: None, password: None });
     }
-    Ok((name, password))
+    Ok(Login::Account { username, password })
+}
+
+/// Tokens of a key; `None` where no key is named.
+fn token(
+    judge: &Judge<'_>,
+    candidate: &Candidate,
+    url: &BrokerUrl,
+) -> Result<Option<Login>, Error> {
+    let (written, at) = (&candidate.written, &candidate.at);
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    let audience = given(&written.audience);
+    let Some(file) = given(&written.key_file) else {
+        return match audience {
+            None => Ok(None),
+            Some(_) => {
+                let what = "is given without keyFile, and only tokens have one; add keyFile";
+                Err(judge.blame(&at.of("audience"), what))
+            }
+        };
+    };
+    let password = written.password.as_ref().is_some_and(|it| !it.reveal().is_empty());
+    let beside = [
+        ("username", given(&written.username).is_some()),
+        ("password", password),
+        ("passwordFile", given(&written.password_file).is_some()),
+        ("the login in broker", url.username.is_some() || url.password.is_some()),
+    ];
+    if let Some((other, _)) = beside.into_iter().find(|(_, given)| *given) {
+        let what = format!("is given beside {other}; a token is the whole login, keep one of them");
+        return Err(judge.blame(&at.of("keyFile"), what));
+    }
+    let key = NodeKey::load(&judge.beside(&file));
+    let key = key.map_err(|error| judge.blame(&at.of("keyFile"), error.to_string()))?;
+    Ok(Some(Login::Token {
+        keys: vec![key],
+        audience: audience.unwrap_or_else(|| url.host.clone()),
+        lifetime: TOKEN_LIFETIME,
+        owner: None,
+        email: None,
+    }))
 }
 
 /// The first line of a file, without the end of the line.

@@ -74,7 +74,7 @@ impl Source {
             return ControlFlow::Break(Ended::Broken(Failure::new(Step::Subscribing, words)));
         }
         if !words.is_empty() {
-            warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice());
+            warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice(&self.credentials));
         }
         link.receiving();
         self.stall.receiving(Instant::now());

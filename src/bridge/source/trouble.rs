@@ -92,7 +92,7 @@ impl Source {
         }
         let mut words = format!("{step}: {reason}");
         if self.series.is_pattern() {
-            words = format!("{words}; {}", failure.step.advice());
+            words = format!("{words}; {}", failure.step.advice(&self.credentials));
         }
         if third {
             warn!("source {name}: failed {PATTERN} times in a row at {words}");
