@@ -284,9 +284,11 @@ impl Hub {
         )?;
         let stats = config.stats_file.clone();
         let stats = stats.map(|path| StatsFile::start(path, Arc::clone(&counters), clock.clone()));
-        let pulse = pipeline.writer.pulse();
+        let (pulse, meter) = (pipeline.writer.pulse(), pipeline.meter.clone());
         let watch = Watch::begin(Watched {
             age: move || pulse.age(),
+            queue: move || (meter.depth().messages, meter.given_back()),
+            commit_interval: config.commit_interval,
             ended: pipeline.ended.clone(),
             every: LOOK_EVERY,
             counters: Arc::clone(&counters),

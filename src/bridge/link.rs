@@ -95,6 +95,10 @@ pub(super) struct Link {
     pub(super) acks: Acks,
     /// How far it has come.
     pub(super) progress: Progress,
+    /// When the broker was last heard.
+    pub(super) heard: Instant,
+    /// Whether it brought a message.
+    pub(super) brought: bool,
     /// When it began to receive.
     pub(super) up_since: Option<Instant>,
     /// When the current step takes too long; the dial has rumqttc's own deadline.
@@ -161,6 +165,8 @@ impl Link {
             poller: Poller::start(event_loop, settings.remote.clone()),
             acks: Acks::default(),
             progress: Progress::Dialling,
+            heard: Instant::now(),
+            brought: false,
             up_since: None,
             deadline: None,
             renewal: credentials.renewal().map(|after| Instant::now() + after),

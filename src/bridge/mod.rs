@@ -149,6 +149,7 @@ pub fn start(sources: &[config::Source], parts: Parts) -> Bridge {
         counters.source(&settings.name, |s| {
             s.broker = settings.remote.to_string();
             s.since_ms = now;
+            s.away_since_ms = Some(now);
         });
         let plan = Plan {
             settings: Arc::new(settings.clone()),

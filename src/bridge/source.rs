@@ -85,6 +85,9 @@ pub(super) struct Source {
     backoff: Backoff,
     series: Series,
     stall: Stall,
+    /// The last connection that came as far as the login neither held nor brought anything: the next
+    /// one has to show that it is better.
+    shaky: bool,
     /// The next connection only makes the broker forget our session.
     discard: bool,
     /// Nothing new is taken in.
@@ -100,12 +103,13 @@ enum Happened {
     TimeUp,
     Silent,
     Renew,
+    Steady,
     Quiet,
     Abandoned,
 }
 
 /// Why a connection is over.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Ended {
     /// The source has nothing more to do.
     Finished,
@@ -138,6 +142,7 @@ impl Source {
             attempt: 0,
             backoff: Backoff::new(limits.backoff_first, limits.backoff_max),
             series: Series::default(),
+            shaky: false,
             discard: false,
             quiet: false,
             credentials: plan.credentials,
@@ -206,7 +211,7 @@ impl Source {
                 flow = self.settle(&mut link);
             }
             if let ControlFlow::Break(ended) = flow {
-                self.hung_up(&link);
+                self.hung_up(&link, &ended);
                 return ended;
             }
         }
@@ -215,6 +220,7 @@ impl Source {
     async fn next(&mut self, link: &mut Link) -> Happened {
         let (deadline, silent) = (link.deadline, self.stall.due());
         let (quiet, open) = (self.quiet, self.intake.is_open());
+        let steady = link.up_since.filter(|_| self.shaky).map(|up| up + self.limits.stable_after);
         let renewal = link.renewal.filter(|_| link.progress == Progress::Receiving);
         tokio::select! {
             polled = link.next() => Happened::Polled(polled),
@@ -222,6 +228,7 @@ impl Source {
             () = self.intake.drain() => Happened::Drained,
             () = at(deadline) => Happened::TimeUp,
             () = at(silent), if deadline.is_none() => Happened::Silent,
+            () = at(steady) => Happened::Steady,
             () = at(renewal), if !quiet => Happened::Renew,
             () = self.phases.quiet.cancelled(), if !quiet => Happened::Quiet,
             () = self.phases.abandon.cancelled(), if open => Happened::Abandoned,
@@ -254,6 +261,7 @@ impl Source {
             Happened::Silent => return self.on_silence(link),
             // What is not acknowledged by then comes again on the next connection.
             Happened::Renew => link.leave(Leaving::Renewing),
+            Happened::Steady => self.on_steady(),
             Happened::Drained => self.show_waiting(),
             Happened::Quiet => self.quiet = true,
             Happened::Abandoned => self.intake.close(self.settings.persistent_session),

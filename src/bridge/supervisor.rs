@@ -21,6 +21,7 @@ pub(super) fn panicked(plan: &Plan) -> impl FnMut() -> Duration + use<> {
         counters.source(&name, |s| {
             s.connected = false;
             s.since_ms = now;
+            s.away_since_ms.get_or_insert(now);
             s.last_error = "a defect of this program stopped the source; it starts again".into();
         });
         wait

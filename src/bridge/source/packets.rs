@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 impl Source {
     pub(super) fn on_packet(&mut self, link: &mut Link, packet: Packet) -> ControlFlow<Ended> {
+        link.heard = Instant::now();
         match packet {
             Packet::Publish(publish) => self.on_publish(link, &publish),
             Packet::ConnAck(connack) if link.progress == Progress::Dialling => {
@@ -31,6 +32,7 @@ impl Source {
         let now = self.clock.now_ms();
         self.state(|s| {
             s.connected = true;
+            s.connects += 1;
             s.since_ms = now;
             s.step = Step::Subscribing.as_str().into();
         });
@@ -78,9 +80,13 @@ impl Source {
         }
         link.receiving();
         self.stall.receiving(Instant::now());
+        let shaky = self.shaky;
         self.state(|s| {
             s.step = Step::Receiving.as_str().into();
             s.last_error = words;
+            if !shaky {
+                s.away_since_ms = None;
+            }
         });
         ControlFlow::Continue(())
     }
@@ -99,6 +105,8 @@ impl Source {
         if !publish.retain {
             self.stall.heard(Instant::now());
         }
+        link.brought = true;
+        self.shaky = false;
         let receipt = match publish.qos {
             QoS::AtMostOnce => Receipt::none(),
             qos => {
@@ -122,8 +130,8 @@ impl Source {
         }
         let waiting = self.intake.waiting() as u64;
         self.state(|s| {
-            s.messages += 1;
-            s.last_message_ms = Some(now);
+            s.heard(now);
+            s.away_since_ms = None;
             if s.silent && !publish.retain {
                 s.silent = false;
                 s.last_error.clear();

@@ -1,7 +1,7 @@
 //! What a source says and does when something stands in its way.
 
 use super::super::failure::{Failure, PATTERN, Step};
-use super::super::link::Link;
+use super::super::link::{Link, Progress};
 use super::super::stall::Silence;
 use super::{Ended, Source, broken};
 
@@ -58,19 +58,32 @@ impl Source {
     }
 
     /// The connection is over, whatever ended it.
-    pub(super) fn hung_up(&mut self, link: &Link) {
+    pub(super) fn hung_up(&mut self, link: &Link, ended: &Ended) {
         let now = self.clock.now_ms();
-        self.stall.hung_up();
-        if link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after) {
+        self.stall.hung_up(Instant::now());
+        let held = link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after);
+        if held {
             self.backoff.reset();
             self.series.reset();
         }
+        if link.progress != Progress::Dialling {
+            self.shaky = !held && !link.brought && *ended != Ended::Again;
+        }
+        let silent_ms = i64::try_from(link.heard.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.state(|s| {
             if s.connected {
                 s.connected = false;
                 s.since_ms = now;
             }
+            // A connection that is found half-open has been away for longer than it is closed.
+            s.away_since_ms.get_or_insert(now.saturating_sub(silent_ms));
         });
+    }
+
+    /// A connection has held, after one that had not.
+    pub(super) fn on_steady(&mut self) {
+        self.shaky = false;
+        self.state(|s| s.away_since_ms = None);
     }
 
     /// Notes a failure, says it, and returns how long to wait.
