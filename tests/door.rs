@@ -4,7 +4,7 @@
 //! wants.
 
 mod access;
-mod accounts;
+pub(crate) mod accounts;
 mod clients;
 mod hostile;
 mod login;
