@@ -262,7 +262,7 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
 pub(super) fn address(remote: &Remote) -> String {
     match remote.scheme {
         Scheme::Tcp | Scheme::Tls => remote.bracketed().into_owned(),
-        Scheme::Ws | Scheme::Wss => remote.to_string(),
+        Scheme::Ws | Scheme::Wss => remote.url(),
     }
 }
 

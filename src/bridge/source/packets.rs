@@ -107,6 +107,11 @@ impl Source {
         }
         link.brought = true;
         self.shaky = false;
+        if self.intake.is_overfull() {
+            // Nothing that its broker would send again comes so far.
+            self.state(|s| s.heard(now));
+            return self.say_lost(now);
+        }
         let receipt = match publish.qos {
             QoS::AtMostOnce => Receipt::none(),
             qos => {

@@ -23,6 +23,17 @@ impl Source {
         }
     }
 
+    /// A message had no room anywhere, and nobody sends it again.
+    pub(super) fn say_lost(&self, now_ms: i64) {
+        if let Some(times) = self.counters.reasons.note("source_message_lost", now_ms) {
+            warn!(
+                "source {}: lost {times} message(s) that had no room and that {} does not send \
+                 again; the database has to keep up, or the source needs QoS 1 and a kept session",
+                self.name, self.broker
+            );
+        }
+    }
+
     /// Nobody takes messages any more, and nobody told us to stop.
     pub(super) fn say_pipeline_ended(&self) {
         let words = "stopped: the pipeline behind it has ended";

@@ -1,0 +1,325 @@
+//! External brokers taken in, from the socket into the database: a real mosquitto, whole hubs, and a
+//! proxy that breaks connections.
+
+use crate::support::database::count;
+use crate::support::other::Other;
+use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
+use crate::support::process::{HubProcess, Mosquitto, free_port};
+use crate::support::proxy::{End, Mode, Proxy, Way};
+use crate::support::{PATIENCE, eventually, eventually_async};
+
+use meshbox::app::{Hub, Pipeline};
+use meshbox::bridge::{self, Limits, Parts, Random};
+use meshbox::clock::{Clock, Trust};
+use meshbox::config::Config;
+use meshbox::counters::{Counters, Snapshot, SourceState};
+use rumqttc::{AsyncClient, Event, MqttOptions, Outgoing, Packet, QoS};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+const TRANSMISSIONS: &str = "SELECT COUNT(*) FROM transmissions";
+const OBSERVATIONS: &str = "SELECT COUNT(*) FROM observations";
+
+fn write_config(dir: &Path, text: &str) -> Config {
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join("broker.toml"), text).unwrap();
+    Config::load(None, &|_| None, dir).unwrap()
+}
+
+fn source(name: &str, at: SocketAddr, more: &str) -> String {
+    format!("[[mqttSources]]\nname = '{name}'\nbroker = 'mqtt://{at}'\n{more}\n")
+}
+
+fn listener(at: SocketAddr) -> String {
+    format!("[[broker.listeners]]\nbind = '{at}'\naccess = 'anyone'\n")
+}
+
+/// A hub in `dir`; its database.
+async fn hub(dir: &Path, text: &str) -> (Hub, PathBuf) {
+    let config = write_config(dir, text);
+    let db = config.db_path.clone();
+    (Hub::start(&config, Clock::system()).await.unwrap(), db)
+}
+
+async fn stop(hub: Hub) {
+    hub.stop(Instant::now() + PATIENCE).await.unwrap();
+}
+
+async fn until(counters: &Counters, name: &str, is: impl Fn(&SourceState) -> bool) -> SourceState {
+    let found = || counters.sources().remove(name).filter(|state| is(state));
+    eventually_async(&format!("{name} is so"), found).await
+}
+
+async fn receiving(hub: &Hub, name: &str) {
+    until(hub.counters(), name, |s| s.step == "receiving").await;
+}
+
+/// Publishes these packets of an observer, and waits until the broker has them.
+async fn publish(at: SocketAddr, qos: QoS, observer: &str, numbers: impl Iterator<Item = u32>) {
+    let options = MqttOptions::new("gateway", at.ip().to_string(), at.port());
+    let (client, mut events) = AsyncClient::new(options, 100);
+    let payloads: Vec<String> = numbers
+        .map(|number| packet_message(&text_packet(number)).replace(OBSERVER, observer))
+        .collect();
+    let mut left = payloads.len();
+    let topic = packets_topic(observer);
+    let sender = client.clone();
+    let sending = tokio::spawn(async move {
+        for payload in payloads {
+            sender.publish(&topic, qos, false, payload).await.unwrap();
+        }
+    });
+    loop {
+        let event = tokio::time::timeout(PATIENCE, events.poll()).await.expect("gave up waiting");
+        match event.unwrap() {
+            Event::Incoming(Packet::PubAck(_)) if qos == QoS::AtLeastOnce => left -= 1,
+            Event::Outgoing(Outgoing::Publish(_)) if qos == QoS::AtMostOnce => left -= 1,
+            Event::Outgoing(Outgoing::Disconnect) => break,
+            _ => continue,
+        }
+        if left == 0 {
+            client.try_disconnect().unwrap();
+        }
+    }
+    sending.await.unwrap();
+}
+
+/// Waits until the table has so many rows, and no more.
+async fn rows(db: &Path, sql: &str, wanted: i64) {
+    eventually_async(sql, || (count(db, sql) >= wanted).then_some(())).await;
+    assert_eq!(count(db, sql), wanted, "{sql}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_from_two_sources_overlapping_topics_and_our_own_broker_is_one_observation() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::start(dir.path(), "") else { return };
+    let at = free_port();
+    let text = [
+        listener(at),
+        source("wide", broker.at, "topics = ['meshcore/#', 'meshcore/SJC/#']"),
+        source("narrow", broker.at, "topics = ['meshcore/SJC/#', 'meshcore/+/+/packets']"),
+    ];
+    let (hub, db) = hub(&dir.path().join("hub"), &text.concat()).await;
+    receiving(&hub, "wide").await;
+    receiving(&hub, "narrow").await;
+    for qos in [QoS::AtLeastOnce, QoS::AtMostOnce] {
+        publish(broker.at, qos, OBSERVER, 0..20).await;
+        publish(at, qos, OBSERVER, 0..20).await;
+    }
+    // Another observer heard the same packets.
+    let other = OBSERVER.replace('7', "8");
+    publish(broker.at, QoS::AtLeastOnce, &other, 0..20).await;
+    for name in ["wide", "narrow"] {
+        until(hub.counters(), name, |s| s.messages >= 60).await;
+    }
+    let state = until(hub.counters(), "wide", |s| s.last_commit_ms.is_some()).await;
+    assert!(state.last_commit_ms >= state.last_message_ms.map(|ms| ms - 60_000));
+    eventually_async("all is stored", || {
+        (hub.health().counters["queue_messages"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!((count(&db, TRANSMISSIONS), count(&db, OBSERVATIONS)), (20, 40));
+    stop(hub).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_our_own_uplinks_broker_does_not_echo() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::start(dir.path(), "") else { return };
+    let at = free_port();
+    let uplink = format!(
+        "[[uplinks]]\nname = 'up'\nbroker = 'mqtt://{}'\nsources = true\nrate = 1000\n",
+        broker.at
+    );
+    let text = [listener(at), source("same", broker.at, ""), uplink];
+    let (hub, db) = hub(&dir.path().join("hub"), &text.concat()).await;
+    receiving(&hub, "same").await;
+    publish(at, QoS::AtLeastOnce, OBSERVER, 0..50).await;
+    // Ours come back from there, and somebody else's come too.
+    until(hub.counters(), "same", |s| s.messages == 50).await;
+    publish(broker.at, QoS::AtLeastOnce, OBSERVER, 50..60).await;
+    until(hub.counters(), "same", |s| s.messages == 60).await;
+    rows(&db, OBSERVATIONS, 60).await;
+    // If anything went round, it would be before this one.
+    publish(at, QoS::AtLeastOnce, OBSERVER, 60..61).await;
+    until(hub.counters(), "same", |s| s.messages >= 61).await;
+    let up = hub.counters().uplinks().remove("up").unwrap();
+    let same = hub.counters().sources().remove("same").unwrap();
+    assert_eq!((up.sent, same.messages), (51, 61));
+    rows(&db, OBSERVATIONS, 61).await;
+    stop(hub).await;
+}
+
+/// A pipeline with a database, and sources that are quick to dial again.
+struct Quick {
+    pipeline: Pipeline,
+    bridge: bridge::Bridge,
+    counters: Arc<Counters>,
+    db: PathBuf,
+}
+
+impl Quick {
+    fn start(dir: &Path, sources: &str) -> Self {
+        let config = write_config(dir, sources);
+        let (clock, counters) = (Clock::system(), Arc::new(Counters::default()));
+        let trust = Trust::judge(clock.clone());
+        let (inlet, pipeline) = Pipeline::start(&config, &clock, &trust, &counters, None).unwrap();
+        let limits = Limits {
+            patience: Duration::from_secs(2),
+            backoff_first: Duration::from_millis(5),
+            backoff_max: Duration::from_millis(20),
+            ..Limits::default()
+        };
+        let parts = Parts {
+            inlet,
+            clock,
+            counters: Arc::clone(&counters),
+            shutdown: CancellationToken::new(),
+            data_dir: dir.to_owned(),
+            random: Random::system(),
+            limits,
+        };
+        let bridge = bridge::start(&config.sources, parts);
+        Self { pipeline, bridge, counters, db: config.db_path }
+    }
+
+    async fn stop(mut self) {
+        let soon = Instant::now() + PATIENCE;
+        self.bridge.quiesce(soon).await;
+        let pipeline = self.pipeline;
+        tokio::task::spawn_blocking(move || pipeline.finish(soon, || 0).unwrap()).await.unwrap();
+        assert!(self.bridge.stop(soon).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_connections_that_break_in_the_middle_of_batches_every_message_becomes_one_row() {
+    const EACH: u32 = 150;
+    const ROUNDS: u32 = 30;
+    let all = i64::from(EACH * ROUNDS);
+    for seed in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let more = "max_inflight_messages 100";
+        let Some(broker) = Mosquitto::start(dir.path(), more) else { return };
+        let proxy = Proxy::start(broker.at);
+        let quick = Quick::start(&dir.path().join("hub"), &source("s", proxy.at, ""));
+        until(&quick.counters, "s", |s| s.step == "receiving").await;
+        let random = Random::seeded(seed);
+        let below = |limit: u64| random.number() % limit;
+        for round in 0..ROUNDS {
+            let end = if below(2) == 0 { End::Reset } else { End::Close };
+            // A publish has some 270 bytes, an acknowledgement 4: in the middle of one, mostly.
+            match below(4) {
+                0 => proxy.set(Way::Down, Mode::Cut(1 + below(20_000), end)),
+                1 => proxy.set(Way::Up, Mode::Cut(1 + below(400), end)),
+                2 => proxy.set(Way::Up, Mode::Delay(Duration::from_millis(below(30)))),
+                _ => proxy.set_both(Mode::Pass),
+            }
+            let numbers = round * EACH..(round + 1) * EACH;
+            let sending = publish(broker.at, QoS::AtLeastOnce, OBSERVER, numbers);
+            let breaking = async {
+                if below(2) == 0 {
+                    let before = quick.counters.sources()["s"].messages;
+                    until(&quick.counters, "s", |s| s.messages > before || !s.connected).await;
+                    tokio::task::block_in_place(|| proxy.end(end));
+                }
+            };
+            tokio::join!(sending, breaking);
+        }
+        proxy.set_both(Mode::Pass);
+        rows(&quick.db, OBSERVATIONS, all).await;
+        let state = until(&quick.counters, "s", |s| s.connected).await;
+        assert!(state.connects > 10, "it was broken again and again: {state:?}");
+        eprintln!("seed {seed}: {} connections, {} messages", state.connects, state.messages);
+        let db = quick.db.clone();
+        quick.stop().await;
+        // Nor is anything left there: all of it was acknowledged.
+        assert_eq!(count(&db, OBSERVATIONS), all);
+        assert_eq!(count(&db, TRANSMISSIONS), all);
+        assert_eq!(count(&db, "SELECT COUNT(*) FROM meshbox_refused"), 0);
+    }
+}
+
+fn status(dir: &Path) -> Option<Snapshot> {
+    meshbox::control::ask_status(&dir.join("data/meshcore.db")).ok()
+}
+
+/// `meshbox status`: its exit code and what it prints.
+fn told(dir: &Path) -> (Option<i32>, String) {
+    let mut command = assert_cmd::Command::cargo_bin("meshbox").unwrap();
+    let output = command.current_dir(dir).arg("status").output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_held_status_is_bad_and_shows_what_waits_and_is_good_again_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(broker) = Mosquitto::start(dir.path(), "max_inflight_messages 1000") else { return };
+    let text = format!(
+        "ingestBufferSize = 20\n{}{}",
+        listener("127.0.0.1:0".parse().unwrap()),
+        source("region", broker.at, "")
+    );
+    std::fs::write(dir.path().join("broker.toml"), text).unwrap();
+    let home = dir.path();
+    let hub = HubProcess::start(home, &[]);
+    eventually("it receives", || {
+        status(home).filter(|s| s.ok && s.sources["region"].step == "receiving")
+    });
+    let db = home.join("data/meshcore.db");
+    publish(broker.at, QoS::AtLeastOnce, OBSERVER, 0..10).await;
+    rows(&db, OBSERVATIONS, 10).await;
+    let other = Other::holds(&db, "BEGIN IMMEDIATE");
+    publish(broker.at, QoS::AtLeastOnce, OBSERVER, 10..510).await;
+    let (code, text) = eventually("status turns bad", || {
+        Some(told(home)).filter(|(code, text)| *code == Some(1) && text.contains("wait for room"))
+    });
+    assert!(text.contains("something needs you"), "{code:?} {text}");
+    assert!(text.contains("TROUBLE: database is locked"), "{text}");
+    let held = status(home).unwrap();
+    assert_eq!((held.counters["queue_messages"], held.sources["region"].connected), (20, true));
+    other.let_go();
+    rows(&db, OBSERVATIONS, 510).await;
+    let (_, text) =
+        eventually("all is well again", || Some(told(home)).filter(|(code, _)| *code == Some(0)));
+    let line = text.lines().find(|line| line.starts_with("source     region: ")).unwrap();
+    for part in
+        [&format!("(mqtt://{})", broker.at), " messages (", " in 5 min), last ", ", stored "]
+    {
+        assert!(line.contains(part), "{part:?} is missing in: {line}");
+    }
+    let json = serde_json::to_value(status(home).unwrap()).unwrap();
+    let source = &json["sources"]["region"];
+    assert!(source["messagesLast5m"].as_u64() >= Some(510), "{source}");
+    assert!(source["lastCommitMs"].as_i64().is_some() && source["lastMessageMs"].is_i64());
+    assert_eq!((&source["connects"], &source["awaySinceMs"]), (&1.into(), &().into()), "{source}");
+    assert_eq!(hub.terminate(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_told_by_status_within_a_minute_with_exit_code_1_and_no_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[broker]\nenabled = false\n[[mqttSources]]\nname = 'region'\n\
+         broker = 'ws://me:hunter2@{}/mqtt?token=hunter2'\n",
+        free_port()
+    );
+    let config = write_config(dir.path(), &text);
+    let clock = Clock::by_hand(1_790_000_000_000);
+    let hub = Hub::start(&config, clock.clone()).await.unwrap();
+    until(hub.counters(), "region", |s| !s.last_error.is_empty()).await;
+    let ask = || tokio::task::block_in_place(|| told(dir.path()));
+    assert_eq!(ask().0, Some(0), "a short absence is none: {}", ask().1);
+    clock.set(1_790_000_060_001);
+    let (code, text) = ask();
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("region: not connected for 1 min 0 s (ws://127.0.0.1:"), "{text}");
+    assert!(text.contains("connecting: nothing listens there (connection refused)"), "{text}");
+    assert!(text.contains(", last heard 1 min 0 s ago"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    stop(hub).await;
+}
