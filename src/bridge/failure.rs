@@ -184,13 +184,22 @@ pub(super) fn is_hang_up(error: &ConnectionError) -> bool {
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        || is_cut(error)
+}
+
+/// The stream ended in the middle of a packet: tokio-util's codec has no kind of its own for that.
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.to_string() == "bytes remaining on stream"
 }
 
 fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there (connection refused)".into(),
         io::ErrorKind::ConnectionReset => "the connection was reset".into(),
-        io::ErrorKind::UnexpectedEof => "the broker closed the connection".into(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "the broker closed the connection".into()
+        }
+        _ if is_cut(error) => "the connection ended in the middle of a packet".into(),
         _ => error.to_string(),
     }
 }

@@ -103,6 +103,8 @@ pub(super) struct Link {
     pub(super) up_since: Option<Instant>,
     /// When the current step takes too long; the dial has rumqttc's own deadline.
     pub(super) deadline: Option<Instant>,
+    /// It took a request no more.
+    pub(super) stuck: bool,
     /// When the token of this connection is to be replaced by a new one.
     pub(super) renewal: Option<Instant>,
     patience: Duration,
@@ -169,6 +171,7 @@ impl Link {
             brought: false,
             up_since: None,
             deadline: None,
+            stuck: false,
             renewal: credentials.renewal().map(|after| Instant::now() + after),
             patience: limits.patience,
         }
@@ -203,8 +206,9 @@ impl Link {
         self.deadline = None;
     }
 
-    /// Acknowledges a publish of this connection.
-    pub(super) fn acknowledge(&self, ack: Ack) -> Result<(), Stuck> {
+    /// Acknowledges a publish of this connection. One that has just broken takes nothing any more;
+    /// the poller tells why, and if it does not, the connection is given up soon.
+    pub(super) fn acknowledge(&mut self, ack: Ack) {
         let publish = Publish {
             dup: false,
             qos: ack.qos,
@@ -213,7 +217,11 @@ impl Link {
             pkid: ack.packet_id,
             payload: Bytes::new(),
         };
-        self.client.try_ack(&publish).map_err(|_| Stuck)
+        if self.client.try_ack(&publish).is_err() && !self.stuck {
+            self.stuck = true;
+            let soon = Instant::now() + FAREWELL;
+            self.deadline = Some(self.deadline.map_or(soon, |at| at.min(soon)));
+        }
     }
 
     /// Begins to wait for the last acknowledgements.

@@ -252,10 +252,13 @@ impl Source {
                 self.counters.reasons.note("source_panic", self.clock.now_ms());
                 return ControlFlow::Break(broken(link, Failure::panicked(link.step())));
             }
-            Happened::Completed(completion) => return self.on_completion(link, completion),
+            Happened::Completed(completion) => self.on_completion(link, completion),
             Happened::TimeUp if link.progress == Progress::Full => link.leave(Leaving::NoRoom),
             Happened::TimeUp => {
-                let words = format!("no answer in {} s", self.limits.patience.as_secs());
+                let words = match link.stuck {
+                    true => "the connection takes no more requests".to_owned(),
+                    false => format!("no answer in {} s", self.limits.patience.as_secs()),
+                };
                 return ControlFlow::Break(broken(link, Failure::new(link.step(), words)));
             }
             Happened::Silent => return self.on_silence(link),

@@ -118,6 +118,35 @@ async fn connections_that_come_up_and_break_at_once_are_an_outage_until_one_hold
 }
 
 #[tokio::test]
+async fn a_connection_that_ends_in_the_middle_of_a_packet_is_said_with_its_step() {
+    let broker = Fake::start().await;
+    let proxy = Proxy::start(broker.at);
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Box::start(&[source("s", proxy.at)], dir.path());
+    // A CONNACK has four bytes, a SUBACK of one filter five.
+    let cases = [
+        (2, End::Close, "login: the broker closed the connection instead of answering the login"),
+        (2, End::Reset, "login: the broker closed the connection instead of answering the login"),
+        (6, End::Close, "subscribing: the connection ended in the middle of a packet"),
+        (11, End::Close, "receiving: the connection ended in the middle of a packet"),
+    ];
+    let mut client = None;
+    for (bytes, end, words) in cases {
+        proxy.set(Way::Down, Mode::Cut(bytes, end));
+        drop(client.take());
+        let (mut next, _) = broker.log_in(true).await;
+        if bytes > 4 {
+            next.grant().await;
+        }
+        if bytes > 9 {
+            next.send(&[super::fake::publish(0, "cut")]).await;
+        }
+        hub.until("s", words, |s| s.last_error == words).await;
+        client = Some(next);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_holds_after_one_that_did_not_is_well_though_nothing_is_published() {
     let broker = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();

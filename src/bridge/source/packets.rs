@@ -3,7 +3,7 @@
 use super::super::acks::{Ack, Due};
 use super::super::failure::{Failure, Step};
 use super::super::link::{Leaving, Link, Progress};
-use super::{Ended, Source, broken};
+use super::{Ended, Source};
 use crate::message::{Completion, MAX_PAYLOAD, Message, Origin, OriginKind, Outcome, Receipt};
 
 use bytes::Bytes;
@@ -159,28 +159,18 @@ impl Source {
         }
     }
 
-    pub(super) fn on_completion(
-        &mut self,
-        link: &mut Link,
-        completion: Completion,
-    ) -> ControlFlow<Ended> {
+    pub(super) fn on_completion(&self, link: &mut Link, completion: Completion) {
         if completion.generation != self.generation {
-            return ControlFlow::Continue(());
+            return;
         }
         link.acks.complete(completion.serial, completion.outcome);
         while let Some(due) = link.acks.next() {
             match due {
-                Due::Acknowledge(ack) => {
-                    if let Err(stuck) = link.acknowledge(ack) {
-                        let failure = Failure::new(Step::Receiving, stuck.to_string());
-                        return ControlFlow::Break(broken(link, failure));
-                    }
-                }
+                Due::Acknowledge(ack) => link.acknowledge(ack),
                 // Already on the way out: it comes again on the next connection, in this run or not.
                 Due::Failed if self.quiet || matches!(link.progress, Progress::Leaving(_)) => {}
                 Due::Failed => link.leave(Leaving::Failed),
             }
         }
-        ControlFlow::Continue(())
     }
 }
