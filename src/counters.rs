@@ -193,6 +193,11 @@ impl Counters {
         lock(&self.sources).clone()
     }
 
+    /// The same with the counts of the last five minutes.
+    pub fn sources_at(&self, now_ms: i64) -> BTreeMap<String, SourceState> {
+        self.sources().into_iter().map(|(name, state)| (name, state.at(now_ms))).collect()
+    }
+
     /// Puts an uplink's state on the board, or changes it.
     pub fn uplink(&self, name: &str, change: impl FnOnce(&mut UplinkState)) {
         change(lock(&self.uplinks).entry(name.to_owned()).or_default());
@@ -236,8 +241,7 @@ impl Counters {
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
         let writer = self.writer_state();
-        let sources = self.sources().into_iter().map(|(name, state)| (name, state.at(now_ms)));
-        let sources: BTreeMap<String, SourceState> = sources.collect();
+        let sources = self.sources_at(now_ms);
         let ingest = lock(&self.ingest).clone();
         let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();

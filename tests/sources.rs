@@ -323,3 +323,50 @@ async fn an_outage_is_told_by_status_within_a_minute_with_exit_code_1_and_no_pas
     assert!(!text.contains("hunter2"), "{text}");
     stop(hub).await;
 }
+
+fn meshbox(dir: &Path, args: &[&str]) -> String {
+    let output =
+        assert_cmd::Command::cargo_bin("meshbox").unwrap().current_dir(dir).args(args).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_meshbox_is_a_source_through_tls_with_an_account_and_keeps_what_comes_while_we_are_away()
+ {
+    let dir = tempfile::tempdir().unwrap();
+    let (attic, cellar) = (dir.path().join("attic"), dir.path().join("cellar"));
+    let (open, tls) = (free_port(), free_port());
+    let text = format!(
+        "{}[[broker.listeners]]\ntransport = 'tls'\nbind = '{tls}'\naccess = 'accounts'\n\
+         certificateFile = 'meshbox-cert.pem'\nkeyFile = 'meshbox-key.pem'\n",
+        listener(open)
+    );
+    std::fs::create_dir_all(&attic).unwrap();
+    meshbox(&attic, &["tls", "self-signed", "--host", "localhost"]);
+    std::fs::write(attic.join("broker.toml"), &text).unwrap();
+    let said = meshbox(&attic, &["account", "add", "cellar", "--role", "reader", "--generate"]);
+    let password = said.lines().find_map(|line| line.strip_prefix("password ")).unwrap().trim();
+    let (first, _) = hub(&attic, &text).await;
+
+    std::fs::create_dir_all(&cellar).unwrap();
+    std::fs::copy(attic.join("meshbox-cert.pem"), cellar.join("attic-cert.pem")).unwrap();
+    std::fs::write(cellar.join("attic.password"), password).unwrap();
+    let text = format!(
+        "[broker]\nenabled = false\n[[mqttSources]]\nname = 'attic'\n\
+         broker = 'mqtts://localhost:{}'\nusername = 'cellar'\npasswordFile = 'attic.password'\n\
+         caFile = 'attic-cert.pem'\n",
+        tls.port()
+    );
+    let (second, db) = hub(&cellar, &text).await;
+    receiving(&second, "attic").await;
+    publish(open, QoS::AtLeastOnce, OBSERVER, 0..20).await;
+    rows(&db, OBSERVATIONS, 20).await;
+    stop(second).await;
+    publish(open, QoS::AtLeastOnce, OBSERVER, 20..40).await;
+    let (second, _) = hub(&cellar, &text).await;
+    rows(&db, OBSERVATIONS, 40).await;
+    stop(second).await;
+    stop(first).await;
+}

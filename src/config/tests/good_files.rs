@@ -210,7 +210,7 @@ fn a_source_is_reached_as_its_url_says() {
     ];
     for (url, remote) in cases {
         let source = toml(&format!("[[mqttSources]]\nbroker = '{url}'")).unwrap().sources.remove(0);
-        assert_eq!(source.remote.to_string(), remote);
+        assert_eq!(source.remote.url(), remote);
         assert_eq!(source.remote.tls, ClientTls::default());
         assert_eq!(source.connect_timeout, Duration::from_secs(10));
         assert_eq!(source.stall, Some(Duration::from_secs(300)));
