@@ -1,6 +1,7 @@
 //! External brokers taken in, from the socket into the database: a real mosquitto, whole hubs, and a
 //! proxy that breaks connections.
 
+use crate::support::certificates::Authority;
 use crate::support::database::count;
 use crate::support::other::Other;
 use crate::support::packets::{OBSERVER, packet_message, packets_topic, text_packet};
@@ -367,6 +368,57 @@ async fn a_second_meshbox_is_a_source_through_tls_with_an_account_and_keeps_what
     publish(open, QoS::AtLeastOnce, OBSERVER, 20..40).await;
     let (second, _) = hub(&cellar, &text).await;
     rows(&db, OBSERVATIONS, 40).await;
+    stop(second).await;
+    stop(first).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_is_taken_in_through_each_kind_of_url_with_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("ours"));
+    for home in [&theirs, &ours] {
+        std::fs::create_dir_all(home).unwrap();
+    }
+    let authority = Authority::new(&ours);
+    let pair = authority.sign("localhost");
+    let ports = [(); 4].map(|()| free_port());
+    let transports = ["tcp", "tls", "ws", "wss"];
+    let listeners = ports.iter().zip(transports).map(|(at, transport)| {
+        let (certificate, key) = (pair.certificate.display(), pair.key.display());
+        let files = format!("certificateFile = '{certificate}'\nkeyFile = '{key}'\n");
+        let files = if matches!(transport, "tls" | "wss") { &files } else { "" };
+        format!(
+            "[[broker.listeners]]\ntransport = '{transport}'\nbind = '{at}'\n\
+             access = 'anyone'\n{files}"
+        )
+    });
+    let (first, _) = hub(&theirs, &listeners.collect::<String>()).await;
+    let [tcp, tls, ws, wss] = ports.map(|at| at.port());
+    let urls = [
+        ("mqtt", format!("mqtt://127.0.0.1:{tcp}")),
+        ("tcp", format!("tcp://localhost:{tcp}")),
+        ("mqtts", format!("mqtts://localhost:{tls}")),
+        ("ssl", format!("ssl://localhost:{tls}")),
+        ("ws", format!("ws://localhost:{ws}/any/path?x=1")),
+        ("wss", format!("wss://localhost:{wss}/mqtt")),
+    ];
+    let sources = urls.iter().map(|(name, url)| {
+        let encrypted = matches!(*name, "mqtts" | "ssl" | "wss");
+        let ca = if encrypted { "caFile = 'ca.pem'\n" } else { "" };
+        format!("[[mqttSources]]\nname = '{name}'\nbroker = '{url}'\n{ca}")
+    });
+    let text = format!("[broker]\nenabled = false\n{}", sources.collect::<String>());
+    let (second, db) = hub(&ours, &text).await;
+    for (name, _) in &urls {
+        receiving(&second, name).await;
+    }
+    publish(ports[0], QoS::AtLeastOnce, OBSERVER, 0..10).await;
+    for (name, _) in &urls {
+        until(second.counters(), name, |s| s.messages >= 10).await;
+    }
+    rows(&db, OBSERVATIONS, 10).await;
+    let state = second.counters().sources().remove("ws").unwrap();
+    assert_eq!(state.broker, format!("ws://localhost:{ws}/any/path?***"));
     stop(second).await;
     stop(first).await;
 }

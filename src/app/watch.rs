@@ -43,6 +43,10 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 const SLOW_AFTER: Duration = Duration::from_secs(15);
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 
+/// Messages that wait for so long, with none of them stored, are shown as trouble: a slow SD card
+/// takes nearly as long to copy the write-ahead log.
+const STANDS_AFTER: Duration = Duration::from_secs(30);
+
 impl Watch {
     /// Begins to watch; under systemd its watchdog is fed as long as the writer moves.
     pub(super) fn begin(
@@ -118,7 +122,7 @@ impl<Age: Fn() -> Duration, Queue: Fn() -> (usize, u64)> Watched<Age, Queue> {
         let (waiting, done) = (self.queue)();
         let migrates = self.counters.writer_state().migration.is_some();
         let stands = progress.stands(waiting > 0 && !migrates, done, Instant::now());
-        let trouble = stands.filter(|it| *it >= SLOW_AFTER + self.commit_interval).map(|it| {
+        let trouble = stands.filter(|it| *it >= STANDS_AFTER + self.commit_interval).map(|it| {
             format!("{waiting} messages wait, and none was stored for {} s", it.as_secs())
         });
         self.counters.ingest(|ingest| ingest.trouble = trouble);
@@ -227,16 +231,16 @@ mod tests {
         };
         let ago = |secs| Instant::now().checked_sub(Duration::from_secs(secs));
         let trouble = || counters.snapshot(0, 0).ingest.trouble;
-        watched.look_at_queue(&mut Progress { done: 3, since: ago(14) });
+        watched.look_at_queue(&mut Progress { done: 3, since: ago(30) });
         assert_eq!(trouble(), None);
-        watched.look_at_queue(&mut Progress { done: 3, since: ago(17) });
-        assert_eq!(trouble().as_deref(), Some("7 messages wait, and none was stored for 17 s"));
+        watched.look_at_queue(&mut Progress { done: 3, since: ago(32) });
+        assert_eq!(trouble().as_deref(), Some("7 messages wait, and none was stored for 32 s"));
         assert!(!counters.snapshot(0, 0).ok);
         counters.writer(|w| w.migration = Some(crate::counters::MigrationState::default()));
-        watched.look_at_queue(&mut Progress { done: 3, since: ago(17) });
+        watched.look_at_queue(&mut Progress { done: 3, since: ago(32) });
         assert_eq!(trouble(), None, "an index is built");
         counters.writer(|w| w.migration = None);
-        watched.look_at_queue(&mut Progress { done: 2, since: ago(17) });
+        watched.look_at_queue(&mut Progress { done: 2, since: ago(32) });
         assert_eq!(trouble(), None, "it moves");
     }
 
