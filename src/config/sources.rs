@@ -1,15 +1,17 @@
 //! External brokers to take in: `mqttSources`, and what stands in for them.
 
+mod login;
+
+pub(super) use login::from_file;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::error::{Error, in_words};
+use super::error::Error;
 use super::file;
 use super::judge::{Blame, Judge};
-use super::node_keys::NodeKey;
 use super::remote::{self, Remote};
-use super::secret::Secret;
 use super::topics;
 use super::tree::{At, Dialect};
 use super::uplinks::Login;
@@ -23,9 +25,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that may be asked for: nobody would wait for it.
 const CONNECT_TIMEOUT_MAX: i64 = 300;
-
-/// No known broker takes tokens for longer than a day, and some for no longer than this.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// As long as CoreScope's watchdog waits.
 const STALL: Duration = Duration::from_secs(300);
@@ -203,10 +202,7 @@ fn source(
     name: String,
 ) -> Result<Source, Error> {
     let topics = filters(judge, candidate)?;
-    let login = match token(judge, candidate, &url)? {
-        Some(token) => token,
-        None => account(judge, candidate, &url)?,
-    };
+    let login = login::judge(judge, candidate, &url)?;
     let remote = remote(judge, candidate, url)?;
     let connect_timeout = connect_timeout(judge, candidate)?;
     let stall = stall(judge, candidate)?;
@@ -288,94 +284,4 @@ fn filters(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Vec<String>, 
         filters.push(DEFAULT_TOPIC.into());
     }
     Ok(topics::merged(&filters))
-}
-
-/// User name and password. Those of the URL go over the keys beside it, as in CoreScope's MQTT
-/// library; in our own file it is an error to give both.
-fn account(judge: &mut Judge<'_>, candidate: &Candidate, url: &BrokerUrl) -> Result<Login, Error> {
-    let (written, at) = (&candidate.written, &candidate.at);
-    let named = written.username.clone().filter(|name| !name.is_empty());
-    let mut password = written.password.clone().filter(|secret| !secret.reveal().is_empty());
-    if let Some(file) = written.password_file.as_deref().filter(|file| !file.is_empty()) {
-        if password.is_some() {
-            let what = "is given beside password; keep one of the two";
-            return Err(judge.blame(&at.of("passwordFile"), what));
-        }
-        password = Some(from_file(judge, &at.of("passwordFile"), file)?);
-    }
-    let twice = [
-        ("username", url.username.is_some() && named.is_some()),
-        ("password", url.password.is_some() && password.is_some()),
-    ];
-    for (key, _) in twice.into_iter().filter(|(_, twice)| *twice) {
-        let what = "is given in the URL as well, and the URL counts; keep one of the two";
-        judge.complain(&at.of(key), what)?;
-    }
-    let username = url.username.clone().or(named);
-    let password = url.password.clone().or(password);
-    if username.is_none() && password.is_some() {
-        // MQTT-3.1.2-22.
-        let what = "is given without username, and MQTT has no such login; add username";
-        judge.complain(&at.of("password"), what)?;
-        return Ok(Login::Account { username: None, password: None });
-    }
-    Ok(Login::Account { username, password })
-}
-
-/// Tokens of a key; `None` where no key is named.
-fn token(
-    judge: &Judge<'_>,
-    candidate: &Candidate,
-    url: &BrokerUrl,
-) -> Result<Option<Login>, Error> {
-    let (written, at) = (&candidate.written, &candidate.at);
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
-    let audience = given(&written.audience);
-    let Some(file) = given(&written.key_file) else {
-        return match audience {
-            None => Ok(None),
-            Some(_) => {
-                let what = "is given without keyFile, and only tokens have one; add keyFile";
-                Err(judge.blame(&at.of("audience"), what))
-            }
-        };
-    };
-    let password = written.password.as_ref().is_some_and(|it| !it.reveal().is_empty());
-    let beside = [
-        ("username", given(&written.username).is_some()),
-        ("password", password),
-        ("passwordFile", given(&written.password_file).is_some()),
-        ("the login in broker", url.username.is_some() || url.password.is_some()),
-    ];
-    if let Some((other, _)) = beside.into_iter().find(|(_, given)| *given) {
-        let what = format!("is given beside {other}; a token is the whole login, keep one of them");
-        return Err(judge.blame(&at.of("keyFile"), what));
-    }
-    let key = NodeKey::load(&judge.beside(&file));
-    let key = key.map_err(|error| judge.blame(&at.of("keyFile"), error.to_string()))?;
-    Ok(Some(Login::Token {
-        keys: vec![key],
-        audience: audience.unwrap_or_else(|| url.host.clone()),
-        lifetime: TOKEN_LIFETIME,
-        owner: None,
-        email: None,
-    }))
-}
-
-/// The first line of a file, without the end of the line.
-pub(super) fn from_file(judge: &Judge<'_>, blame: &Blame, file: &str) -> Result<Secret, Error> {
-    let path = judge.beside(file);
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        let reason = in_words(&error);
-        let what =
-            format!("cannot read {}: {reason}; name a file that can be read", path.display());
-        judge.blame(blame, what)
-    })?;
-    match text.lines().next().unwrap_or_default() {
-        "" => {
-            let what = format!("{} is empty; write the password into it", path.display());
-            Err(judge.blame(blame, what))
-        }
-        password => Ok(Secret::new(password)),
-    }
 }
