@@ -78,12 +78,21 @@ impl Source {
         if !words.is_empty() {
             warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice(&self.credentials));
         }
+        if suback.return_codes.contains(&SubscribeReasonCode::Success(QoS::AtMostOnce)) {
+            info!(
+                "source {}: this broker grants QoS 0 alone; what comes while we are away is lost",
+                self.name
+            );
+        }
         link.receiving();
         self.stall.receiving(Instant::now());
         let shaky = self.shaky;
         self.state(|s| {
             s.step = Step::Receiving.as_str().into();
-            s.last_error = words;
+            // Why it is silent stays until something comes.
+            if !(s.silent && words.is_empty()) {
+                s.last_error = words;
+            }
             if !shaky {
                 s.away_since_ms = None;
             }
