@@ -163,7 +163,9 @@ impl Source {
                 Ended::Finished => break,
                 Ended::Again => {}
                 Ended::NoRoom => {
-                    // A queue that is only just kept up with must not make us dial all the time.
+                    // A queue that is only just kept up with must not make us dial all the time. The
+                    // broker is well, and longer waits would only draw out a backlog.
+                    self.backoff.reset();
                     let wait = self.backoff.wait(self.random.number());
                     self.state(|s| s.step = "waiting".into());
                     self.rest(Some(wait)).await;
@@ -287,11 +289,14 @@ impl Source {
             if !leaving && !self.intake.is_open() && link.acks.is_settled() {
                 link.leave(Leaving::Stopping);
             }
-        } else if link.progress == Progress::Full && link.acks.is_settled() {
-            link.leave(Leaving::NoRoom);
-        } else if !leaving && link.progress != Progress::Full && self.intake.is_full() {
+            return ControlFlow::Continue(());
+        }
+        if !leaving && link.progress != Progress::Full && self.intake.is_full() {
             self.say_no_room();
             link.full();
+        }
+        if link.progress == Progress::Full && link.acks.is_settled() {
+            link.leave(Leaving::NoRoom);
         }
         ControlFlow::Continue(())
     }

@@ -79,6 +79,24 @@ async fn after_letting_go_it_pauses_before_it_dials_again_though_there_is_room()
 }
 
 #[tokio::test]
+async fn a_source_that_fills_the_queue_again_and_again_does_not_wait_longer_each_time() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { backoff_max: Duration::from_secs(3_600), ..narrow(3) };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, limits);
+    // Doubled each time, the wait before the last of them would be over a minute.
+    for _ in 0..15 {
+        let mut client = broker.subscribed().await;
+        client.send(&(0..5).map(|n| publish(0, &n.to_string())).collect::<Vec<_>>()).await;
+        assert_eq!(client.packet().await, Some(Packet::Disconnect));
+        drop(client);
+        for n in 0..5 {
+            assert_eq!(hub.take().await, n.to_string());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_broker_that_does_not_stop_sending_cannot_fill_the_memory_and_what_is_lost_is_counted() {
     let broker = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
