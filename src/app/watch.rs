@@ -123,7 +123,7 @@ impl<Age: Fn() -> Duration, Queue: Fn() -> (usize, u64)> Watched<Age, Queue> {
         let migrates = self.counters.writer_state().migration.is_some();
         let stands = progress.stands(waiting > 0 && !migrates, done, Instant::now());
         let trouble = stands.filter(|it| *it >= STANDS_AFTER + self.commit_interval).map(|it| {
-            format!("{waiting} messages wait, and none was stored for {} s", it.as_secs())
+            format!("{waiting} received and waiting, and nothing was stored for {} s", it.as_secs())
         });
         self.counters.ingest(|ingest| ingest.trouble = trouble);
     }
@@ -234,7 +234,10 @@ mod tests {
         watched.look_at_queue(&mut Progress { done: 3, since: ago(30) });
         assert_eq!(trouble(), None);
         watched.look_at_queue(&mut Progress { done: 3, since: ago(32) });
-        assert_eq!(trouble().as_deref(), Some("7 messages wait, and none was stored for 32 s"));
+        assert_eq!(
+            trouble().as_deref(),
+            Some("7 received and waiting, and nothing was stored for 32 s")
+        );
         assert!(!counters.snapshot(0, 0).ok);
         counters.writer(|w| w.migration = Some(crate::counters::MigrationState::default()));
         watched.look_at_queue(&mut Progress { done: 3, since: ago(32) });

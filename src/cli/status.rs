@@ -166,8 +166,11 @@ fn source_in_words(source: &SourceState, now_ms: i64) -> String {
         |at| format!("last {} ago", span(now_ms - at)),
     );
     let mut text = format!(
-        "{state} for {since} ({}), {} messages ({} in 5 min), {last}",
-        source.broker, source.messages, source.messages_last_5m
+        "{state} for {since} ({}), {} message{} ({} in 5 min), {last}",
+        source.broker,
+        source.messages,
+        if source.messages == 1 { "" } else { "s" },
+        source.messages_last_5m
     );
     if let Some(at) = source.last_commit_ms {
         text.push_str(&format!(", stored {} ago", span(now_ms - at)));
@@ -179,8 +182,12 @@ fn source_in_words(source: &SourceState, now_ms: i64) -> String {
         Some(away) if source.connected => {
             text.push_str(&format!(", {}, not steady for {}", source.step, span(away)));
         }
-        Some(away) => text.push_str(&format!(", last heard {} ago", span(away))),
-        None => {}
+        Some(_) if source.connects == 0 => text.push_str(", never connected"),
+        // Half-open, it was gone before it was seen to go.
+        Some(away) if away > now_ms - source.since_ms => {
+            text.push_str(&format!(", last heard {} ago", span(away)));
+        }
+        _ => {}
     }
     if source.silent {
         text.push_str(", SILENT");
@@ -243,7 +250,13 @@ mod tests {
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         counters.state_file(|s| s.file = "meshbox-state.db".into());
         counters.state_file(|s| s.trouble = Some("it is locked".into()));
-        counters.source("region", |s| s.last_error = "connection refused".into());
+        counters.source("region", |s| {
+            s.last_error = "connection refused".into();
+            s.away_since_ms = Some(0);
+        });
+        counters.source("hill", |s| {
+            (s.since_ms, s.away_since_ms, s.attempts, s.connects) = (80_000, Some(40_000), 2, 1);
+        });
         counters.source("club", |s| {
             (s.connected, s.step, s.since_ms) = (true, "receiving".into(), 60_000);
             (s.broker, s.side_buffer) = ("mqtts://club.example:8883".into(), 12);
@@ -269,7 +282,10 @@ mod tests {
             "3  tx_inserted",
             "1  not_json",
             "region: not connected",
-            "club: connected for 30 s (mqtts://club.example:8883), 1 messages (1 in 5 min), last 20 \
+            ", never connected; connection refused\n",
+            "hill: not connected for 10 s (), 0 messages (0 in 5 min), no message yet,  after 2 \
+             attempts, last heard 50 s ago\n",
+            "club: connected for 30 s (mqtts://club.example:8883), 1 message (1 in 5 min), last 20 \
              s ago, stored 19 s ago, 12 wait for room\n",
             "0 bytes received and not yet committed; TROUBLE: 9 messages wait",
             "connection refused",
