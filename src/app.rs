@@ -192,12 +192,14 @@ pub fn node_keys(keys: &[config::NodeKey]) -> anyhow::Result<Vec<NodeKey>> {
     keys.iter().map(ready).collect()
 }
 
-/// The keys with which uplinks make tokens, in the order of the uplinks.
+/// The keys with which sources and uplinks make tokens.
 ///
 /// # Errors
 /// As [`node_keys`].
-pub fn uplink_keys(uplinks: &[config::Uplink]) -> anyhow::Result<Vec<NodeKey>> {
-    let keys = uplinks.iter().map(|uplink| match &uplink.login {
+pub fn login_keys(config: &Config) -> anyhow::Result<Vec<NodeKey>> {
+    let sources = config.sources.iter().map(|source| &source.login);
+    let logins = sources.chain(config.uplinks.iter().map(|uplink| &uplink.login));
+    let keys = logins.map(|login| match login {
         config::Login::Account { .. } => Ok(Vec::new()),
         config::Login::Token { keys, .. } => node_keys(keys),
     });
@@ -224,7 +226,7 @@ impl Hub {
     /// # Errors
     /// The first thing that cannot work, in one line; what was started before it is stopped again.
     pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        uplink_keys(&config.uplinks)?;
+        login_keys(config)?;
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
         let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();
@@ -284,9 +286,11 @@ impl Hub {
         )?;
         let stats = config.stats_file.clone();
         let stats = stats.map(|path| StatsFile::start(path, Arc::clone(&counters), clock.clone()));
-        let pulse = pipeline.writer.pulse();
+        let (pulse, meter) = (pipeline.writer.pulse(), pipeline.meter.clone());
         let watch = Watch::begin(Watched {
             age: move || pulse.age(),
+            queue: move || (meter.depth().messages, meter.given_back()),
+            commit_interval: config.commit_interval,
             ended: pipeline.ended.clone(),
             every: LOOK_EVERY,
             counters: Arc::clone(&counters),

@@ -3,9 +3,13 @@
 //! One [`Counters`] is made by `app` and handed to every room. `meshbox status`, the control socket
 //! and the page read the same [`Snapshot`].
 
+mod sources;
 mod state;
 
-pub use state::{ClockState, Pinned, QueueState, Reader, UplinkState};
+pub use sources::SourceState;
+pub use state::{ClockState, IngestState, Pinned, QueueState, Reader, UplinkState};
+
+use self::sources::MAY_BE_AWAY_MS;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,6 +74,7 @@ macro_rules! numbers {
             sources: Mutex<BTreeMap<String, SourceState>>,
             uplinks: Mutex<BTreeMap<String, UplinkState>>,
             listeners: Mutex<Vec<Listening>>,
+            ingest: Mutex<IngestState>,
             writer: Mutex<WriterState>,
             clock: Mutex<ClockState>,
             state_file: Mutex<StateFile>,
@@ -180,12 +185,20 @@ impl Counters {
     /// Puts a source's state on the board, or changes it.
     pub fn source(&self, name: &str, change: impl FnOnce(&mut SourceState)) {
         let mut sources = lock(&self.sources);
-        change(sources.entry(name.to_owned()).or_default());
+        match sources.get_mut(name) {
+            Some(state) => change(state),
+            None => change(sources.entry(name.to_owned()).or_default()),
+        }
     }
 
     /// The sources' states by name.
     pub fn sources(&self) -> BTreeMap<String, SourceState> {
         lock(&self.sources).clone()
+    }
+
+    /// The same with the counts of the last five minutes.
+    pub fn sources_at(&self, now_ms: i64) -> BTreeMap<String, SourceState> {
+        self.sources().into_iter().map(|(name, state)| (name, state.at(now_ms))).collect()
     }
 
     /// Puts an uplink's state on the board, or changes it.
@@ -201,6 +214,11 @@ impl Counters {
     /// Notes what listens where.
     pub fn listening(&self, listening: Listening) {
         lock(&self.listeners).push(listening);
+    }
+
+    /// Changes what is known of the way from the queue into the database.
+    pub fn ingest(&self, change: impl FnOnce(&mut IngestState)) {
+        change(&mut lock(&self.ingest));
     }
 
     /// Changes what is known of the writer.
@@ -225,29 +243,30 @@ impl Counters {
 
     /// Everything at once.
     pub fn snapshot(&self, started_at_ms: i64, now_ms: i64) -> Snapshot {
-        let (writer, sources) = (self.writer_state(), self.sources());
+        let writer = self.writer_state();
+        let sources = self.sources_at(now_ms);
+        let ingest = lock(&self.ingest).clone();
         let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();
         let uplinks = self.uplinks();
-        let cut_off = |u: &UplinkState| !u.connected && now_ms - u.since_ms > SOURCE_MAY_BE_AWAY_MS;
-        let away = |s: &SourceState| {
-            s.silent || !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS
-        };
+        let cut_off = |u: &UplinkState| !u.connected && now_ms - u.since_ms > MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started_at_ms,
             now_ms,
             ok: writer.trouble.is_none()
+                && ingest.trouble.is_none()
                 && !writer.pinned.as_ref().is_some_and(Pinned::needs_you)
                 && !clock.needs_you()
                 && state_file.trouble.is_none()
                 && writer.migration.as_ref().is_none_or(|m| m.trouble.is_none())
-                && !sources.values().any(away)
+                && !sources.values().any(|source| source.needs_you(now_ms))
                 && !uplinks.values().any(cut_off),
             listeners: lock(&self.listeners).clone(),
             sources,
             uplinks,
+            ingest,
             writer,
             clock,
             state_file,
@@ -257,10 +276,6 @@ impl Counters {
         }
     }
 }
-
-/// A source or an uplink that is not connected for longer needs a person: twice the longest wait between two of
-/// its attempts.
-const SOURCE_MAY_BE_AWAY_MS: i64 = 60_000;
 
 /// The state of the hub at one moment: what `meshbox status --json` prints.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -283,6 +298,9 @@ pub struct Snapshot {
     /// Brokers that traffic is passed on to, by name.
     #[serde(default)]
     pub uplinks: BTreeMap<String, UplinkState>,
+    /// Whether what is received is stored.
+    #[serde(default)]
+    pub ingest: IngestState,
     /// The one that writes the database.
     pub writer: WriterState,
     /// Whether its own clock can be believed.
@@ -312,34 +330,6 @@ pub struct Listening {
     pub address: String,
     /// The access policy's name.
     pub access: String,
-}
-
-/// What is known of an external broker.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceState {
-    /// Its URL without credentials.
-    pub broker: String,
-    /// Whether a session is up.
-    pub connected: bool,
-    /// The step it is at or failed at: `resolving`, `connecting`, `login`, `subscribing`,
-    /// `receiving`; or `waiting` for room in the queue, or `stopped`.
-    pub step: String,
-    /// When `connected` last changed, in milliseconds since the Unix epoch.
-    pub since_ms: i64,
-    /// Dial attempts since the start.
-    pub attempts: u64,
-    /// Messages received since the start.
-    pub messages: u64,
-    /// When the last message came, in milliseconds since the Unix epoch.
-    pub last_message_ms: Option<i64>,
-    /// Messages that wait beside the full queue.
-    pub side_buffer: u64,
-    /// Nothing came for longer than `stallSec`, and nothing has come since.
-    #[serde(default)]
-    pub silent: bool,
-    /// The last error, in words, without credentials; empty while all is well.
-    pub last_error: String,
 }
 
 /// What is known of the writer.
@@ -467,11 +457,14 @@ mod tests {
     fn all_is_well_until_the_writer_has_trouble_or_a_source_is_away_for_a_minute() {
         let counters = Counters::default();
         let ok = |now_ms| counters.snapshot(0, now_ms).ok;
-        counters.source("region", |s| s.since_ms = 1_000);
+        counters.source("region", |s| s.away_since_ms = Some(1_000));
         assert!(ok(61_000));
         assert!(!ok(61_001));
-        counters.source("region", |s| s.connected = true);
+        counters.source("region", |s| s.away_since_ms = None);
         assert!(ok(61_001));
+        counters.ingest(|i| i.trouble = Some("it stands still".into()));
+        assert!(!ok(61_001));
+        counters.ingest(|i| i.trouble = None);
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         assert!(!ok(61_001));
         counters.writer(|w| w.trouble = None);

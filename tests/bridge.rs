@@ -4,12 +4,15 @@
 pub(crate) mod fake;
 mod publisher;
 
+mod failures;
 mod full;
+mod halfopen;
 mod real;
 mod receipts;
 mod secured;
 mod silence;
 mod stopping;
+mod tokens;
 mod trouble;
 
 use super::support::{PATIENCE, eventually_async};
@@ -35,6 +38,7 @@ struct Box {
     bridge: Bridge,
     outlet: Outlet,
     counters: Arc<Counters>,
+    clock: Clock,
     shutdown: CancellationToken,
 }
 
@@ -58,6 +62,11 @@ fn source(name: &str, at: SocketAddr) -> config::Source {
     }
 }
 
+fn account(username: &str, password: &str) -> config::Login {
+    let password = Some(config::secret::Secret::new(password));
+    config::Login::Account { username: Some(username.into()), password }
+}
+
 impl Box {
     fn start(sources: &[config::Source], data_dir: &Path) -> Self {
         Self::with(sources, data_dir, WIDE, quick())
@@ -66,17 +75,17 @@ impl Box {
     fn with(sources: &[config::Source], dir: &Path, room: Bounds, limits: Limits) -> Self {
         let (inlet, outlet) = queue(room);
         let counters = Arc::new(Counters::default());
-        let shutdown = CancellationToken::new();
+        let (clock, shutdown) = (Clock::by_hand(NOW_MS), CancellationToken::new());
         let parts = Parts {
             inlet,
-            clock: Clock::by_hand(NOW_MS),
+            clock: clock.clone(),
             counters: Arc::clone(&counters),
             shutdown: shutdown.clone(),
             data_dir: dir.to_owned(),
             random: Random::system(),
             limits,
         };
-        Self { bridge: bridge::start(sources, parts), outlet, counters, shutdown }
+        Self { bridge: bridge::start(sources, parts), outlet, counters, clock, shutdown }
     }
 
     fn state(&self, name: &str) -> SourceState {

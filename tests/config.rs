@@ -134,6 +134,16 @@ fn every_toml_block_for_broker_toml_in_the_readme_loads() {
     for block in blocks.filter(|block| block.contains("broker.toml")) {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("broker.toml"), block).unwrap();
+        let key = format!("{}40{}", "00".repeat(31), "11".repeat(32));
+        let files = [
+            ("node.key", &key[..]),
+            ("region.password", "x"),
+            ("attic.password", "x"),
+            ("attic-cert.pem", ""),
+        ];
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
         if let Err(error) = Config::load(None, &|_| None, dir.path()) {
             panic!("{error}\nin\n{block}");
         }

@@ -4,7 +4,7 @@
 //! wants.
 
 mod access;
-mod accounts;
+pub(crate) mod accounts;
 mod client5;
 mod clients;
 mod conformance;

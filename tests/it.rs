@@ -21,6 +21,7 @@ mod nodekeys;
 mod past;
 mod replay;
 mod simulate;
+mod sources;
 mod stats_file;
 mod store;
 mod support;

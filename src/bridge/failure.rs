@@ -1,9 +1,11 @@
 //! Why a connection to an external broker ended, in words: at which step, and what to check.
 
 use super::handshake;
+use super::login::Credentials;
 
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError, mqttbytes};
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
@@ -41,23 +43,21 @@ impl Step {
     }
 
     /// What a person should look at when this step fails again and again.
-    pub(super) fn advice(self) -> &'static str {
-        match self {
+    pub(super) fn advice(self, credentials: &Credentials) -> Cow<'static, str> {
+        let words = match self {
             Self::Resolving => {
                 "check the host name in the source's `broker` and this machine's DNS"
             }
-            Self::Connecting => "check host and port, firewalls, and that the broker runs",
+            Self::Connecting => "check host and port, firewalls, and that a broker runs there",
             Self::Tls => "check that this port speaks TLS, and the source's `caFile` if it has one",
             Self::WebSocket => "check host, port and path of the source's `broker`",
-            Self::Login => {
-                "check the source's `username` and `password`, and that this port speaks what \
-                 `broker` says (mqtt://, mqtts://, ws:// or wss://)"
-            }
+            Self::Login => return credentials.advice().into(),
             Self::Subscribing => "check the source's `topics` and this account's permissions",
             Self::Receiving => {
                 "look into the broker's log; a second program with the same client id would do this"
             }
-        }
+        };
+        words.into()
     }
 }
 
@@ -96,15 +96,19 @@ impl Failure {
                 Self::new(Step::Resolving, e.to_string())
             }
             ConnectionError::Io(e) => Self::new(at, io_words(e)),
+            ConnectionError::NetworkTimeout if at == Step::Connecting => {
+                Self::new(at, format!("no answer in {seconds} s, to the dial or to the login"))
+            }
             ConnectionError::NetworkTimeout => Self::new(at, format!("no answer in {seconds} s")),
             ConnectionError::FlushTimeout => {
                 Self::new(at, format!("the broker took nothing for {seconds} s"))
             }
             ConnectionError::ConnectionRefused(code) => Self::new(Step::Login, refusal(*code)),
-            ConnectionError::NotConnAck(_) => {
-                Self::new(Step::Login, "the broker answered the login with another packet")
-            }
+            ConnectionError::NotConnAck(_) => Self::new(Step::Login, NO_BROKER),
             ConnectionError::MqttState(e) => Self::of_state(e, at),
+            ConnectionError::Tls(TlsError::Io(e)) if is_closed(e) => {
+                Self::new(Step::Tls, "the connection was closed instead of a handshake")
+            }
             ConnectionError::Tls(TlsError::Io(e)) => Self::new(Step::Tls, io_words(e)),
             ConnectionError::Tls(e) => Self::new(Step::Tls, e.to_string()),
             ConnectionError::ResponseValidation(_) => Self::new(
@@ -125,10 +129,14 @@ impl Failure {
             Step::Login => "the broker closed the connection instead of answering the login",
             _ => "the broker closed the connection",
         };
+        let words = |e: &io::Error| match step {
+            Step::Login if is_closed(e) => closed.to_owned(),
+            _ => io_words(e),
+        };
         match error {
             StateError::ConnectionAborted => Self::new(step, closed),
-            StateError::Io(e) => Self::new(step, io_words(e)),
-            StateError::Deserialization(mqttbytes::Error::Io(e)) => Self::new(step, io_words(e)),
+            StateError::Io(e) => Self::new(step, words(e)),
+            StateError::Deserialization(mqttbytes::Error::Io(e)) => Self::new(step, words(e)),
             StateError::AwaitPingResp => Self::new(step, "the broker no longer answers pings"),
             StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(size)) => {
                 Self::unreadable(step, format!("a packet of {size} bytes is too large"))
@@ -136,6 +144,7 @@ impl Failure {
             StateError::Deserialization(mqttbytes::Error::InvalidConnectReturnCode(code)) => {
                 Self::new(Step::Login, format!("refused with unknown code {code}"))
             }
+            _ if step == Step::Login => Self::new(step, NO_BROKER),
             other => Self::unreadable(step, format!("the broker sent what is not MQTT: {other}")),
         }
     }
@@ -145,6 +154,8 @@ impl Failure {
         Self { step, reason, unreadable: step != Step::Login }
     }
 }
+
+const NO_BROKER: &str = "what listens there answers, and not as an MQTT broker does";
 
 /// CONNACK's return codes (MQTT 3.1.1, table 3.1).
 fn refusal(code: ConnectReturnCode) -> &'static str {
@@ -160,25 +171,35 @@ fn refusal(code: ConnectReturnCode) -> &'static str {
 
 /// Whether the other end closed the connection, other than by falling silent.
 pub(super) fn is_hang_up(error: &ConnectionError) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let closed = |e: &io::Error| {
-        matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
-    };
     match error {
-        ConnectionError::Io(e) | ConnectionError::MqttState(StateError::Io(e)) => closed(e),
+        ConnectionError::Io(e) | ConnectionError::MqttState(StateError::Io(e)) => is_closed(e),
         ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(e))) => {
-            closed(e)
+            is_closed(e)
         }
         ConnectionError::MqttState(state) => matches!(state, StateError::ConnectionAborted),
         _ => false,
     }
 }
 
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+        || is_cut(error)
+}
+
+/// The stream ended in the middle of a packet: tokio-util's codec has no kind of its own for that.
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Other && error.to_string() == "bytes remaining on stream"
+}
+
 fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there (connection refused)".into(),
         io::ErrorKind::ConnectionReset => "the connection was reset".into(),
-        io::ErrorKind::UnexpectedEof => "the broker closed the connection".into(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            "the broker closed the connection".into()
+        }
+        _ if is_cut(error) => "the connection ended in the middle of a packet".into(),
         _ => error.to_string(),
     }
 }
@@ -259,7 +280,10 @@ mod tests {
         let (step, reason) = connecting(&ConnectionError::Io(dial));
         assert_eq!(step, Step::Connecting);
         assert!(reason.contains("refused"), "{reason}");
-        assert_eq!(connecting(&ConnectionError::NetworkTimeout).1, "no answer in 10 s");
+        assert_eq!(
+            connecting(&ConnectionError::NetworkTimeout).1,
+            "no answer in 10 s, to the dial or to the login"
+        );
     }
 
     #[test]

@@ -108,6 +108,11 @@ impl Intake {
         self.side.len()
     }
 
+    /// Whether the side buffer can take nothing more.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.side.is_overfull()
+    }
+
     /// Whether the side buffer is full.
     pub(super) fn is_full(&self) -> bool {
         self.side.is_full()

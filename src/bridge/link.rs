@@ -12,6 +12,7 @@
 use super::Limits;
 use super::acks::{Ack, Acks};
 use super::failure::Step;
+use super::login::Credentials;
 use super::tls;
 use crate::config::{Remote, Scheme, Source as Settings};
 
@@ -77,6 +78,8 @@ pub(super) enum Leaving {
     NoRoom,
     /// A message could not be stored: it must be sent again.
     Failed,
+    /// Its token expires soon.
+    Renewing,
     /// It was only opened to make the broker forget our session.
     Discarded,
     /// The hub stops.
@@ -92,10 +95,18 @@ pub(super) struct Link {
     pub(super) acks: Acks,
     /// How far it has come.
     pub(super) progress: Progress,
+    /// When the broker was last heard.
+    pub(super) heard: Instant,
+    /// Whether it brought a message.
+    pub(super) brought: bool,
     /// When it began to receive.
     pub(super) up_since: Option<Instant>,
     /// When the current step takes too long; the dial has rumqttc's own deadline.
     pub(super) deadline: Option<Instant>,
+    /// It took a request no more.
+    pub(super) stuck: bool,
+    /// When the token of this connection is to be replaced by a new one.
+    pub(super) renewal: Option<Instant>,
     patience: Duration,
 }
 
@@ -139,11 +150,14 @@ impl Link {
     pub(super) fn dial(
         settings: &Settings,
         client_id: &str,
+        login: (&Credentials, i64),
         limits: &Limits,
         discard: bool,
     ) -> Self {
-        let (client, mut event_loop) =
-            AsyncClient::new(options(settings, client_id, limits, discard), REQUESTS);
+        let mut options = options(settings, client_id, limits, discard);
+        let (credentials, now_ms) = login;
+        credentials.put(&mut options, now_ms);
+        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         // Whole seconds, and 0 would mean at once.
         event_loop
             .network_options
@@ -153,8 +167,12 @@ impl Link {
             poller: Poller::start(event_loop, settings.remote.clone()),
             acks: Acks::default(),
             progress: Progress::Dialling,
+            heard: Instant::now(),
+            brought: false,
             up_since: None,
             deadline: None,
+            stuck: false,
+            renewal: credentials.renewal().map(|after| Instant::now() + after),
             patience: limits.patience,
         }
     }
@@ -188,8 +206,9 @@ impl Link {
         self.deadline = None;
     }
 
-    /// Acknowledges a publish of this connection.
-    pub(super) fn acknowledge(&self, ack: Ack) -> Result<(), Stuck> {
+    /// Acknowledges a publish of this connection. One that has just broken takes nothing any more;
+    /// the poller tells why, and if it does not, the connection is given up soon.
+    pub(super) fn acknowledge(&mut self, ack: Ack) {
         let publish = Publish {
             dup: false,
             qos: ack.qos,
@@ -198,7 +217,11 @@ impl Link {
             pkid: ack.packet_id,
             payload: Bytes::new(),
         };
-        self.client.try_ack(&publish).map_err(|_| Stuck)
+        if self.client.try_ack(&publish).is_err() && !self.stuck {
+            self.stuck = true;
+            let soon = Instant::now() + FAREWELL;
+            self.deadline = Some(self.deadline.map_or(soon, |at| at.min(soon)));
+        }
     }
 
     /// Begins to wait for the last acknowledgements.
@@ -240,10 +263,6 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
         .set_clean_session(discard || !settings.persistent_session)
         .set_manual_acks(true)
         .set_max_packet_size(MAX_PACKET, MAX_PACKET);
-    if let Some(username) = &settings.username {
-        let password = settings.password.as_ref().map_or("", |p| p.reveal());
-        options.set_credentials(username, password);
-    }
     options
 }
 
@@ -251,7 +270,7 @@ fn options(settings: &Settings, client_id: &str, limits: &Limits, discard: bool)
 pub(super) fn address(remote: &Remote) -> String {
     match remote.scheme {
         Scheme::Tcp | Scheme::Tls => remote.bracketed().into_owned(),
-        Scheme::Ws | Scheme::Wss => remote.to_string(),
+        Scheme::Ws | Scheme::Wss => remote.url(),
     }
 }
 
@@ -297,14 +316,9 @@ async fn poll(mut event_loop: EventLoop, tell: mpsc::Sender<Polled>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::secret::Secret;
 
     fn settings(host: &str) -> Settings {
-        Settings {
-            username: Some("me".into()),
-            password: Some(Secret::new("secret")),
-            ..Settings::new("test", Remote::mqtt(host, 1883))
-        }
+        Settings::new("test", Remote::mqtt(host, 1883))
     }
 
     #[test]

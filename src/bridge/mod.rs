@@ -19,6 +19,7 @@ mod failure;
 mod handshake;
 mod intake;
 mod link;
+mod login;
 mod random;
 mod side_buffer;
 mod source;
@@ -32,6 +33,7 @@ pub use random::Random;
 pub use uplink::{UplinkParts, Uplinks, start as start_uplinks};
 
 use self::client_id::ClientIds;
+use self::login::Credentials;
 use self::source::{Plan, Source};
 use self::supervisor::panicked;
 use crate::clock::Clock;
@@ -139,14 +141,20 @@ pub fn start(sources: &[config::Source], parts: Parts) -> Bridge {
     let (report, left_over) = mpsc::channel(sources.len().max(1));
     let mut tasks = JoinSet::new();
     for settings in sources {
+        // One login has one.
+        let Some(credentials) = Credentials::of(&settings.login, &settings.remote).pop() else {
+            continue;
+        };
         let now = clock.now_ms();
         counters.source(&settings.name, |s| {
             s.broker = settings.remote.to_string();
             s.since_ms = now;
+            s.away_since_ms = Some(now);
         });
         let plan = Plan {
             settings: Arc::new(settings.clone()),
             client_id: clients.of(&settings.name),
+            credentials,
             limits,
             clock: clock.clone(),
             counters: Arc::clone(&counters),

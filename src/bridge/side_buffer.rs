@@ -5,11 +5,15 @@ use crate::message::queue::Bounds;
 
 use std::collections::VecDeque;
 
+/// Room for what is under way while a connection is let go.
+const SLACK: usize = 4;
+
 /// Messages in the order of their arrival, bounded by count and bytes.
 ///
 /// The bound says when the source must let its connection go; it does not refuse a message that is
 /// already here, because a QoS 0 message would then be lost. What had been read when the source let
-/// go still comes in.
+/// go still comes in, up to [`SLACK`] times the bound: a broker that does not stop sending must not
+/// fill the memory.
 #[derive(Debug)]
 pub(super) struct SideBuffer {
     bounds: Bounds,
@@ -55,6 +59,12 @@ impl SideBuffer {
     /// Whether none waits.
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    /// Whether nothing more may come in at all.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.messages.len() >= self.bounds.messages.saturating_mul(SLACK)
+            || self.bytes >= self.bounds.bytes.saturating_mul(SLACK)
     }
 
     /// Whether one of the bounds is reached.

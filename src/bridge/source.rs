@@ -31,6 +31,7 @@ use super::backoff::Backoff;
 use super::failure::{Failure, Series, Step};
 use super::intake::Intake;
 use super::link::{Leaving, Link, Polled, Progress, is_valid_filter};
+use super::login::Credentials;
 use super::stall::Stall;
 use super::{Limits, Phases, Random};
 use crate::clock::Clock;
@@ -49,6 +50,7 @@ use tokio::time::Instant;
 pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
     pub(super) client_id: Arc<str>,
+    pub(super) credentials: Credentials,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
@@ -63,6 +65,7 @@ pub(super) struct Plan {
 pub(super) struct Source {
     settings: Arc<Settings>,
     client_id: Arc<str>,
+    credentials: Credentials,
     limits: Limits,
     clock: Clock,
     counters: Arc<Counters>,
@@ -82,6 +85,9 @@ pub(super) struct Source {
     backoff: Backoff,
     series: Series,
     stall: Stall,
+    /// The last connection that came as far as the login neither held nor brought anything: the next
+    /// one has to show that it is better.
+    shaky: bool,
     /// The next connection only makes the broker forget our session.
     discard: bool,
     /// Nothing new is taken in.
@@ -96,17 +102,19 @@ enum Happened {
     Drained,
     TimeUp,
     Silent,
+    Renew,
+    Steady,
     Quiet,
     Abandoned,
 }
 
 /// Why a connection is over.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Ended {
     /// The source has nothing more to do.
     Finished,
-    /// The broker has forgotten our session.
-    Discarded,
+    /// It is made anew at once: the broker has forgotten our session, or the token expires soon.
+    Again,
     /// The queue and the side buffer are full.
     NoRoom,
     /// It broke, or was broken off.
@@ -134,8 +142,10 @@ impl Source {
             attempt: 0,
             backoff: Backoff::new(limits.backoff_first, limits.backoff_max),
             series: Series::default(),
+            shaky: false,
             discard: false,
             quiet: false,
+            credentials: plan.credentials,
             settings: plan.settings,
             client_id: plan.client_id,
             limits,
@@ -151,9 +161,11 @@ impl Source {
         while self.wants_more() {
             match self.connection().await {
                 Ended::Finished => break,
-                Ended::Discarded => {}
+                Ended::Again => {}
                 Ended::NoRoom => {
-                    // A queue that is only just kept up with must not make us dial all the time.
+                    // A queue that is only just kept up with must not make us dial all the time. The
+                    // broker is well, and longer waits would only draw out a backlog.
+                    self.backoff.reset();
                     let wait = self.backoff.wait(self.random.number());
                     self.state(|s| s.step = "waiting".into());
                     self.rest(Some(wait)).await;
@@ -191,7 +203,9 @@ impl Source {
             attempt = s.attempts;
         });
         self.attempt = attempt;
-        let mut link = Link::dial(&self.settings, &self.client_id, &self.limits, self.discard);
+        let login = (&self.credentials, self.clock.now_ms());
+        let mut link =
+            Link::dial(&self.settings, &self.client_id, login, &self.limits, self.discard);
         loop {
             let happened = self.next(&mut link).await;
             let mut flow = self.handle(&mut link, happened);
@@ -199,7 +213,7 @@ impl Source {
                 flow = self.settle(&mut link);
             }
             if let ControlFlow::Break(ended) = flow {
-                self.hung_up(&link);
+                self.hung_up(&link, &ended);
                 return ended;
             }
         }
@@ -208,12 +222,16 @@ impl Source {
     async fn next(&mut self, link: &mut Link) -> Happened {
         let (deadline, silent) = (link.deadline, self.stall.due());
         let (quiet, open) = (self.quiet, self.intake.is_open());
+        let steady = link.up_since.filter(|_| self.shaky).map(|up| up + self.limits.stable_after);
+        let renewal = link.renewal.filter(|_| link.progress == Progress::Receiving);
         tokio::select! {
             polled = link.next() => Happened::Polled(polled),
             Some(completion) = self.inbox.recv() => Happened::Completed(completion),
             () = self.intake.drain() => Happened::Drained,
             () = at(deadline) => Happened::TimeUp,
             () = at(silent), if deadline.is_none() => Happened::Silent,
+            () = at(steady) => Happened::Steady,
+            () = at(renewal), if !quiet => Happened::Renew,
             () = self.phases.quiet.cancelled(), if !quiet => Happened::Quiet,
             () = self.phases.abandon.cancelled(), if open => Happened::Abandoned,
         }
@@ -236,13 +254,19 @@ impl Source {
                 self.counters.reasons.note("source_panic", self.clock.now_ms());
                 return ControlFlow::Break(broken(link, Failure::panicked(link.step())));
             }
-            Happened::Completed(completion) => return self.on_completion(link, completion),
+            Happened::Completed(completion) => self.on_completion(link, completion),
             Happened::TimeUp if link.progress == Progress::Full => link.leave(Leaving::NoRoom),
             Happened::TimeUp => {
-                let words = format!("no answer in {} s", self.limits.patience.as_secs());
+                let words = match link.stuck {
+                    true => "the connection takes no more requests".to_owned(),
+                    false => format!("no answer in {} s", self.limits.patience.as_secs()),
+                };
                 return ControlFlow::Break(broken(link, Failure::new(link.step(), words)));
             }
             Happened::Silent => return self.on_silence(link),
+            // What is not acknowledged by then comes again on the next connection.
+            Happened::Renew => link.leave(Leaving::Renewing),
+            Happened::Steady => self.on_steady(),
             Happened::Drained => self.show_waiting(),
             Happened::Quiet => self.quiet = true,
             Happened::Abandoned => self.intake.close(self.settings.persistent_session),
@@ -265,11 +289,14 @@ impl Source {
             if !leaving && !self.intake.is_open() && link.acks.is_settled() {
                 link.leave(Leaving::Stopping);
             }
-        } else if link.progress == Progress::Full && link.acks.is_settled() {
-            link.leave(Leaving::NoRoom);
-        } else if !leaving && link.progress != Progress::Full && self.intake.is_full() {
+            return ControlFlow::Continue(());
+        }
+        if !leaving && link.progress != Progress::Full && self.intake.is_full() {
             self.say_no_room();
             link.full();
+        }
+        if link.progress == Progress::Full && link.acks.is_settled() {
+            link.leave(Leaving::NoRoom);
         }
         ControlFlow::Continue(())
     }
@@ -317,7 +344,7 @@ impl Source {
 fn left(link: &Link) -> Ended {
     match link.progress {
         Progress::Leaving(Leaving::NoRoom) => Ended::NoRoom,
-        Progress::Leaving(Leaving::Discarded) => Ended::Discarded,
+        Progress::Leaving(Leaving::Discarded | Leaving::Renewing) => Ended::Again,
         Progress::Leaving(Leaving::Failed) => Ended::Broken(Failure::new(
             Step::Receiving,
             "a message could not be stored and is asked for again",

@@ -16,6 +16,9 @@ pub(super) struct Stall {
     after: Option<Duration>,
     /// Since when this connection is silent; `None` while there is none.
     since: Option<Instant>,
+    /// How long earlier ones were, since something came: a connection that is made anew in short
+    /// intervals is no end of a silence.
+    before: Duration,
     /// Whether anything ever came.
     ever: bool,
     /// Silences in a row: each is waited for twice as long as the one before.
@@ -37,34 +40,34 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 impl Stall {
     /// A watch that speaks after so much silence.
     pub(super) fn new(after: Option<Duration>) -> Self {
-        Self { after, since: None, ever: false, times: 0 }
+        Self { after, since: None, before: Duration::ZERO, ever: false, times: 0 }
     }
 
     /// A connection begins to receive.
     pub(super) fn receiving(&mut self, now: Instant) {
         self.since = Some(now);
-        if !self.ever {
-            self.times = 0;
-        }
     }
 
     /// A message came that is news. One that the broker had kept says nothing about what it gets now.
     pub(super) fn heard(&mut self, now: Instant) {
         self.since = Some(now);
+        self.before = Duration::ZERO;
         self.ever = true;
         self.times = 0;
     }
 
     /// The connection is over.
-    pub(super) fn hung_up(&mut self) {
-        self.since = None;
+    pub(super) fn hung_up(&mut self, now: Instant) {
+        if let Some(since) = self.since.take() {
+            self.before += now - since;
+        }
     }
 
     /// When to look next.
     pub(super) fn due(&self) -> Option<Instant> {
         let doubled = self.after?.saturating_mul(2_u32.saturating_pow(self.times));
         let wait = doubled.min(LONGEST.max(self.after?));
-        Some(self.since? + wait)
+        Some(self.since? + wait.saturating_sub(self.before))
     }
 
     /// What to do, once it is due.
@@ -72,14 +75,16 @@ impl Stall {
         if self.due()? > now {
             return None;
         }
-        let silent = now - self.since?;
+        let silent = self.before + (now - self.since?);
         self.times = self.times.saturating_add(1);
         if self.ever {
+            // The next connection has its own time.
+            (self.since, self.before) = (None, Duration::ZERO);
             return Some(Silence::Stalled(silent));
         }
         if self.due()? <= now {
             // As long as it can get: begin again, so that the next word comes after the same time.
-            self.since = Some(now);
+            (self.since, self.before) = (Some(now), Duration::ZERO);
         }
         Some(Silence::NeverReceived(silent))
     }
@@ -115,7 +120,7 @@ mod tests {
             let due = stall.due().unwrap();
             waits.push((due - now).as_secs() / 60);
             assert!(matches!(stall.judge(due), Some(Silence::Stalled(_))));
-            stall.hung_up();
+            stall.hung_up(due);
             assert_eq!(stall.due(), None, "there is nothing to watch between connections");
             now = due;
             stall.receiving(now);
@@ -135,6 +140,24 @@ mod tests {
             said.push((due - start).as_secs() / 60);
         }
         assert_eq!(said, [5, 10, 20, 40, 60, 120]);
+    }
+
+    #[test]
+    fn connections_that_do_not_last_add_up_to_a_silence_and_the_time_between_them_does_not_count() {
+        for ever in [true, false] {
+            let (mut stall, start) = watch();
+            if ever {
+                stall.heard(start);
+            }
+            stall.hung_up(start + 2 * MINUTE);
+            stall.receiving(start + 60 * MINUTE);
+            stall.hung_up(start + 62 * MINUTE);
+            stall.receiving(start + 90 * MINUTE);
+            assert_eq!(stall.due(), Some(start + 91 * MINUTE));
+            let silence = stall.judge(start + 91 * MINUTE);
+            let expected = if ever { Silence::Stalled } else { Silence::NeverReceived };
+            assert_eq!(silence, Some(expected(5 * MINUTE)));
+        }
     }
 
     #[test]

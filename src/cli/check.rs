@@ -59,7 +59,7 @@ pub fn run(
 
 /// The public keys of the nodes whose packets are opened.
 fn nodes(config: &Config) -> anyhow::Result<Vec<String>> {
-    app::uplink_keys(&config.uplinks)?;
+    app::login_keys(config)?;
     let keys = app::node_keys(&config.node_keys)?;
     Ok(keys.iter().map(|key| hex::encode(key.public_key())).collect())
 }
@@ -119,12 +119,17 @@ fn in_words(config: &Config, nodes: &[String]) -> String {
     lines.iter().map(|(what, text)| format!("{what:<9} {text}\n")).collect()
 }
 
-/// Everything but the password.
+/// Everything but the password and the key.
 fn source_in_words(source: &Source) -> String {
-    let login = match (&source.username, &source.password) {
-        (None, _) => "anonymous".into(),
-        (Some(name), None) => format!("as {name:?} without a password"),
-        (Some(name), Some(_)) => format!("as {name:?} with a password"),
+    let login = match &source.login {
+        Login::Account { username: None, .. } => "anonymous".into(),
+        Login::Account { username: Some(name), password: None } => {
+            format!("as {name:?} without a password")
+        }
+        Login::Account { username: Some(name), password: Some(_) } => {
+            format!("as {name:?} with a password")
+        }
+        Login::Token { audience, .. } => format!("with tokens for {audience}"),
     };
     let regions = list_or(&source.iata_filter, "all");
     let fallback = source.region.as_ref().map(|region| format!(", else {region}"));
@@ -253,9 +258,13 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         })
     };
     let source = |it: &Source| {
+        let (username, password, audience) = match &it.login {
+            Login::Account { username, password } => (username.as_ref(), password.is_some(), None),
+            Login::Token { audience, .. } => (None, false, Some(audience)),
+        };
         json!({
-            "name": it.name, "broker": it.remote.to_string(), "username": it.username,
-            "password": it.password.is_some(), "topics": it.topics,
+            "name": it.name, "broker": it.remote.to_string(), "username": username,
+            "password": password, "audience": audience, "topics": it.topics,
             "iataFilter": it.iata_filter, "region": it.region,
             "persistentSession": it.persistent_session,
         })

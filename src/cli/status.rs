@@ -118,9 +118,10 @@ fn in_words(snapshot: &Snapshot) -> String {
     }
     let count = |name: &str| snapshot.counters.get(name).copied().unwrap_or_default();
     lines.push(format!(
-        "queue      {} messages, {} bytes received and not yet committed",
+        "queue      {} messages, {} bytes received and not yet committed{}",
         count("queue_messages"),
-        count("queue_bytes")
+        count("queue_bytes"),
+        snapshot.ingest.trouble.as_ref().map_or_else(String::new, |t| format!("; TROUBLE: {t}"))
     ));
     for (title, group) in [("counters", &snapshot.counters), ("reasons", &snapshot.reasons)] {
         let counted: Vec<String> = group
@@ -172,10 +173,32 @@ fn source_in_words(source: &SourceState, now_ms: i64) -> String {
         || "no message yet".to_owned(),
         |at| format!("last {} ago", span(now_ms - at)),
     );
-    let mut text =
-        format!("{state} for {since} ({}), {} messages, {last}", source.broker, source.messages);
+    let mut text = format!(
+        "{state} for {since} ({}), {} message{} ({} in 5 min), {last}",
+        source.broker,
+        source.messages,
+        if source.messages == 1 { "" } else { "s" },
+        source.messages_last_5m
+    );
+    if let Some(at) = source.last_commit_ms {
+        text.push_str(&format!(", stored {} ago", span(now_ms - at)));
+    }
     if !source.connected {
         text.push_str(&format!(", {} after {} attempts", source.step, source.attempts));
+    }
+    match source.away_ms(now_ms) {
+        Some(away) if source.connected => {
+            text.push_str(&format!(", {}, not steady for {}", source.step, span(away)));
+        }
+        Some(_) if source.connects == 0 => text.push_str(", never connected"),
+        // Half-open, it was gone before it was seen to go.
+        Some(away) if away > now_ms - source.since_ms => {
+            text.push_str(&format!(", last heard {} ago", span(away)));
+        }
+        _ => {}
+    }
+    if source.silent {
+        text.push_str(", SILENT");
     }
     if source.side_buffer > 0 {
         text.push_str(&format!(", {} wait for room", source.side_buffer));
@@ -235,7 +258,20 @@ mod tests {
         counters.writer(|w| w.trouble = Some("the disk is full".into()));
         counters.state_file(|s| s.file = "meshbox-state.db".into());
         counters.state_file(|s| s.trouble = Some("it is locked".into()));
-        counters.source("region", |s| s.last_error = "connection refused".into());
+        counters.source("region", |s| {
+            s.last_error = "connection refused".into();
+            s.away_since_ms = Some(0);
+        });
+        counters.source("hill", |s| {
+            (s.since_ms, s.away_since_ms, s.attempts, s.connects) = (80_000, Some(40_000), 2, 1);
+        });
+        counters.source("club", |s| {
+            (s.connected, s.step, s.since_ms) = (true, "receiving".into(), 60_000);
+            (s.broker, s.side_buffer) = ("mqtts://club.example:8883".into(), 12);
+            s.heard(70_000);
+            s.last_commit_ms = Some(71_000);
+        });
+        counters.ingest(|i| i.trouble = Some("9 messages wait".into()));
         let migration = MigrationState {
             step: "merging duplicate observations".into(),
             done: 1_000,
@@ -254,6 +290,12 @@ mod tests {
             "3  tx_inserted",
             "1  not_json",
             "region: not connected",
+            ", never connected; connection refused\n",
+            "hill: not connected for 10 s (), 0 messages (0 in 5 min), no message yet,  after 2 \
+             attempts, last heard 50 s ago\n",
+            "club: connected for 30 s (mqtts://club.example:8883), 1 message (1 in 5 min), last 20 \
+             s ago, stored 19 s ago, 12 wait for room\n",
+            "0 bytes received and not yet committed; TROUBLE: 9 messages wait",
             "connection refused",
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");

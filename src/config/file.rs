@@ -258,6 +258,10 @@ pub(super) struct Source {
     pub password: Option<Secret>,
     /// A file with the password, relative to the config file.
     pub password_file: Option<String>,
+    /// The private key that tokens are made with, relative to the config file.
+    pub key_file: Option<String>,
+    /// The broker's name in tokens.
+    pub audience: Option<String>,
     /// `false`: any certificate will do.
     pub reject_unauthorized: Option<bool>,
     /// A PEM file of certificates to believe, relative to the config file.

@@ -56,6 +56,11 @@ impl Remote {
         Self { scheme: url.scheme, host: url.host, port: url.port, path, tls }
     }
 
+    /// The URL to dial, without a login and with its query.
+    pub fn url(&self) -> String {
+        format!("{}://{}:{}{}", self.scheme.name(), self.bracketed(), self.port, self.path)
+    }
+
     /// The host as it stands before a port: an IPv6 address in brackets.
     pub fn bracketed(&self) -> Cow<'_, str> {
         if self.host.contains(':') {
@@ -66,11 +71,15 @@ impl Remote {
     }
 }
 
-/// The URL, without credentials.
+/// The URL for people, without credentials: a query may hold a token, and is left out.
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, host) = (self.scheme.name(), self.bracketed());
-        write!(f, "{scheme}://{host}:{}{}", self.port, self.path)
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, _)) => (path, "?***"),
+            None => (self.path.as_str(), ""),
+        };
+        write!(f, "{scheme}://{host}:{}{path}{query}", self.port)
     }
 }
 
@@ -138,4 +147,20 @@ pub(super) fn unreachable_by(scheme: Scheme, host: &str) -> Option<String> {
             scheme.name()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::url;
+    use super::*;
+
+    #[test]
+    fn what_people_are_shown_of_a_url_has_neither_login_nor_query() {
+        let written = "wss://me:hunter2@b.example/mqtt?token=hunter2";
+        let remote = Remote::of(url::parse(written).unwrap(), ClientTls::default());
+        assert_eq!(remote.to_string(), "wss://b.example:443/mqtt?***");
+        assert_eq!(remote.url(), "wss://b.example:443/mqtt?token=hunter2");
+        let plain = Remote::of(url::parse("ws://[::1]/mqtt").unwrap(), ClientTls::default());
+        assert_eq!((plain.to_string(), plain.url()), ("ws://[::1]:80/mqtt".into(), plain.url()));
+    }
 }

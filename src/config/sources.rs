@@ -1,16 +1,20 @@
 //! External brokers to take in: `mqttSources`, and what stands in for them.
 
+mod login;
+
+pub(super) use login::from_file;
+
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::error::{Error, in_words};
+use super::error::Error;
 use super::file;
 use super::judge::{Blame, Judge};
 use super::remote::{self, Remote};
-use super::secret::Secret;
 use super::topics;
 use super::tree::{At, Dialect};
+use super::uplinks::Login;
 use super::url::{self, BrokerUrl, Scheme};
 
 /// Everything that gateways publish.
@@ -29,16 +33,14 @@ const STALL: Duration = Duration::from_secs(300);
 const STALL_SECONDS: RangeInclusive<i64> = 10..=604_800;
 
 /// One external broker to take in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// Unique; the tag in logs and counters.
     pub name: String,
     /// Where it is.
     pub remote: Remote,
-    /// Login name; `None`: anonymous.
-    pub username: Option<String>,
-    /// Password; only together with a login name.
-    pub password: Option<Secret>,
+    /// Who we are there; tokens are of one key.
+    pub login: Login,
     /// Filters to subscribe to, never empty, without duplicates, none inside another.
     pub topics: Vec<String>,
     /// Regions whose packets are taken, in upper case; empty: all.
@@ -59,8 +61,7 @@ impl Source {
         Self {
             name: name.into(),
             remote,
-            username: None,
-            password: None,
+            login: Login::Account { username: None, password: None },
             topics: vec![DEFAULT_TOPIC.into()],
             iata_filter: Vec::new(),
             region: None,
@@ -201,7 +202,7 @@ fn source(
     name: String,
 ) -> Result<Source, Error> {
     let topics = filters(judge, candidate)?;
-    let (username, password) = login(judge, candidate, &url)?;
+    let login = login::judge(judge, candidate, &url)?;
     let remote = remote(judge, candidate, url)?;
     let connect_timeout = connect_timeout(judge, candidate)?;
     let stall = stall(judge, candidate)?;
@@ -212,8 +213,7 @@ fn source(
     Ok(Source {
         name,
         remote,
-        username,
-        password,
+        login,
         topics,
         iata_filter: regions.filter(|region| !region.is_empty()).collect(),
         region: region.filter(|region| !region.is_empty()),
@@ -284,58 +284,4 @@ fn filters(judge: &mut Judge<'_>, candidate: &Candidate) -> Result<Vec<String>, 
         filters.push(DEFAULT_TOPIC.into());
     }
     Ok(topics::merged(&filters))
-}
-
-/// User name and password. Those of the URL go over the keys beside it, as in CoreScope's MQTT
-/// library; in our own file it is an error to give both.
-fn login(
-    judge: &mut Judge<'_>,
-    candidate: &Candidate,
-    url: &BrokerUrl,
-) -> Result<(Option<String>, Option<Secret>), Error> {
-    let (written, at) = (&candidate.written, &candidate.at);
-    let named = written.username.clone().filter(|name| !name.is_empty());
-    let mut password = written.password.clone().filter(|secret| !secret.reveal().is_empty());
-    if let Some(file) = written.password_file.as_deref().filter(|file| !file.is_empty()) {
-        if password.is_some() {
-            let what = "is given beside password; keep one of the two";
-            return Err(judge.blame(&at.of("passwordFile"), what));
-        }
-        password = Some(from_file(judge, &at.of("passwordFile"), file)?);
-    }
-    let twice = [
-        ("username", url.username.is_some() && named.is_some()),
-        ("password", url.password.is_some() && password.is_some()),
-    ];
-    for (key, _) in twice.into_iter().filter(|(_, twice)| *twice) {
-        let what = "is given in the URL as well, and the URL counts; keep one of the two";
-        judge.complain(&at.of(key), what)?;
-    }
-    let name = url.username.clone().or(named);
-    let password = url.password.clone().or(password);
-    if name.is_none() && password.is_some() {
-        // MQTT-3.1.2-22.
-        let what = "is given without username, and MQTT has no such login; add username";
-        judge.complain(&at.of("password"), what)?;
-        return Ok((None, None));
-    }
-    Ok((name, password))
-}
-
-/// The first line of a file, without the end of the line.
-pub(super) fn from_file(judge: &Judge<'_>, blame: &Blame, file: &str) -> Result<Secret, Error> {
-    let path = judge.beside(file);
-    let text = std::fs::read_to_string(&path).map_err(|error| {
-        let reason = in_words(&error);
-        let what =
-            format!("cannot read {}: {reason}; name a file that can be read", path.display());
-        judge.blame(blame, what)
-    })?;
-    match text.lines().next().unwrap_or_default() {
-        "" => {
-            let what = format!("{} is empty; write the password into it", path.display());
-            Err(judge.blame(blame, what))
-        }
-        password => Ok(Secret::new(password)),
-    }
 }

@@ -77,7 +77,7 @@ pub struct Uplink {
     pub spool_age: Duration,
 }
 
-/// Who we are at a broker.
+/// Who we are at a broker, for sources too.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Login {
     /// One connection for all observers.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -141,8 +141,6 @@ struct Watched {
     last_disconnect: i64,
     connects: u64,
     disconnects: u64,
-    /// When, in seconds, and how many messages there had been: of the last five minutes.
-    messages: VecDeque<(i64, u64)>,
 }
 
 /// A row of CoreScope's `/api/mqtt/status`; times are Unix seconds, 0 for never.
@@ -164,19 +162,15 @@ struct SourceStatus<'a> {
     last_error: &'a str,
 }
 
-/// What "last 5 minutes" means, in seconds.
-const WINDOW: i64 = 300;
-
 impl Sampler {
     /// The file's content. What this program does not have is 0 or empty: there is no group commit,
     /// no backfill, no lock between several writers, and no watchdog that ticks by itself.
     fn sample(&mut self, counters: &Counters, now_ms: i64, disk: Option<DiskUse>) -> Value {
-        let sources = counters.sources();
-        let committed = counters.writer_state().last_commit_ms;
+        let sources = counters.sources_at(now_ms);
         let liveness: BTreeMap<&str, Value> =
-            sources.iter().map(|(name, s)| (name.as_str(), liveness(s, committed))).collect();
+            sources.iter().map(|(name, s)| (name.as_str(), liveness(s))).collect();
         for (name, source) in &sources {
-            self.sources.entry(name.clone()).or_default().look(source, now_ms);
+            self.sources.entry(name.clone()).or_default().look(source);
         }
         let watched = &self.sources;
         let statuses: Vec<SourceStatus<'_>> = sources
@@ -206,8 +200,8 @@ impl Sampler {
 }
 
 impl Watched {
-    fn look(&mut self, source: &SourceState, now_ms: i64) {
-        let (now, since) = (unix(now_ms), unix(source.since_ms));
+    fn look(&mut self, source: &SourceState) {
+        let since = unix(source.since_ms);
         // The state's beginning moves with every change, so a reconnection between two looks shows.
         let again = source.connected && self.connected && source.since_ms != self.since_ms;
         if again || (source.connected && !self.connected) {
@@ -219,16 +213,9 @@ impl Watched {
             self.last_disconnect = since;
         }
         (self.connected, self.since_ms) = (source.connected, source.since_ms);
-        self.messages.push_back((now, source.messages));
-        // The last one before the window stays: the window's messages count from there. A clock that
-        // went back must not keep them for ever.
-        while self.messages.get(1).is_some_and(|(at, _)| *at <= now - WINDOW || *at > now) {
-            self.messages.pop_front();
-        }
     }
 
     fn status<'a>(&self, name: &'a str, source: &'a SourceState) -> SourceStatus<'a> {
-        let before = self.messages.front().map_or(0, |(_, messages)| *messages);
         SourceStatus {
             name,
             broker: &source.broker,
@@ -239,19 +226,17 @@ impl Watched {
             connect_count: self.connects,
             disconnect_count: self.disconnects,
             packets_total: source.messages,
-            packets_last_5m: source.messages.saturating_sub(before),
+            packets_last_5m: source.messages_last_5m,
             last_error: &source.last_error,
         }
     }
 }
 
-/// When something last came, and when what came was last written: a commit takes everything that
-/// came before it.
-fn liveness(source: &SourceState, committed_ms: Option<i64>) -> Value {
-    let written = source.last_message_ms.map(|at| at.min(committed_ms.unwrap_or_default()));
+/// When something last came, and when something of it was last written.
+fn liveness(source: &SourceState) -> Value {
     json!({
         "lastReceiptUnix": source.last_message_ms.map_or(0, unix),
-        "lastMessageUnix": written.map_or(0, unix),
+        "lastMessageUnix": source.last_commit_ms.map_or(0, unix),
     })
 }
 

@@ -78,6 +78,14 @@ pub struct QueueState {
     pub lost: u64,
 }
 
+/// Whether what is received makes its way into the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngestState {
+    /// That it does not, in words; `None` while it does, or while nothing waits.
+    pub trouble: Option<String>,
+}
+
 /// Whether our own clock can be believed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,7 +9,7 @@
 
 use super::Message;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// How much may be received and not yet committed.
@@ -28,6 +28,7 @@ pub struct Inlet {
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     awaited: Arc<AtomicUsize>,
+    given_back: Arc<AtomicU64>,
     sender: mpsc::Sender<Message>,
 }
 
@@ -44,6 +45,7 @@ pub struct Meter {
     count: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     awaited: Arc<AtomicUsize>,
+    given_back: Arc<AtomicU64>,
 }
 
 /// A message's share of the bounds; dropping it gives the share back.
@@ -52,6 +54,7 @@ pub struct Place {
     _count: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
     awaited: Option<Arc<AtomicUsize>>,
+    given_back: Arc<AtomicU64>,
 }
 
 /// The pipeline has ended: the message comes back, its receipt still open.
@@ -83,6 +86,7 @@ pub fn queue(bounds: Bounds) -> (Inlet, Outlet) {
         count: Arc::new(Semaphore::new(bounds.messages)),
         bytes: Arc::new(Semaphore::new(bounds.bytes)),
         awaited: Arc::default(),
+        given_back: Arc::default(),
         sender,
     };
     (inlet, Outlet { receiver })
@@ -110,7 +114,7 @@ impl Inlet {
     pub async fn place(&self, cost: usize) -> Option<Place> {
         let count = Arc::clone(&self.count).acquire_owned().await.ok()?;
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(self.charge(cost)).await.ok()?;
-        Some(Place { _count: count, _bytes: bytes, awaited: None })
+        Some(self.taken(count, bytes))
     }
 
     /// Hands a message on if there is room now.
@@ -136,6 +140,7 @@ impl Inlet {
             count: Arc::clone(&self.count),
             bytes: Arc::clone(&self.bytes),
             awaited: Arc::clone(&self.awaited),
+            given_back: Arc::clone(&self.given_back),
         }
     }
 
@@ -148,7 +153,12 @@ impl Inlet {
     fn try_place(&self, cost: usize) -> Option<Place> {
         let count = Arc::clone(&self.count).try_acquire_owned().ok()?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(self.charge(cost)).ok()?;
-        Some(Place { _count: count, _bytes: bytes, awaited: None })
+        Some(self.taken(count, bytes))
+    }
+
+    fn taken(&self, count: OwnedSemaphorePermit, bytes: OwnedSemaphorePermit) -> Place {
+        let given_back = Arc::clone(&self.given_back);
+        Place { _count: count, _bytes: bytes, awaited: None, given_back }
     }
 
     /// The place, counted for as long as it lasts if somebody waits for the message.
@@ -179,6 +189,11 @@ impl Meter {
         self.awaited.load(Ordering::Relaxed)
     }
 
+    /// How many places were given back since the start: the queue moves as long as this grows.
+    pub fn given_back(&self) -> u64 {
+        self.given_back.load(Ordering::Relaxed)
+    }
+
     /// The bounds in force.
     pub fn bounds(&self) -> Bounds {
         self.bounds
@@ -190,6 +205,7 @@ impl Drop for Place {
         if let Some(awaited) = self.awaited.take() {
             awaited.fetch_sub(1, Ordering::Relaxed);
         }
+        self.given_back.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -257,8 +273,10 @@ mod tests {
         inlet.send(waiting).await.unwrap();
         inlet.try_send(message(1)).unwrap();
         assert_eq!((meter.depth().messages, meter.awaited()), (2, 1));
+        assert_eq!(meter.given_back(), 0);
         drop(outlet.next().await);
         assert_eq!((meter.depth().messages, meter.awaited()), (1, 0));
+        assert_eq!(meter.given_back(), 1);
     }
 
     #[tokio::test]

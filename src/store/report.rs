@@ -2,7 +2,9 @@
 
 use super::fault::Fault;
 use super::writer::{BACKLOG, CAP, CAP_BACKLOG, Scribe};
+use crate::message::{Origin, OriginKind};
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A trouble that lasts is logged this often.
@@ -14,6 +16,7 @@ impl Scribe<'_> {
         let took = u64::try_from(self.commit_took.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.clock.now_ms();
         let records = self.batch.len();
+        self.note_sources(now_ms);
         self.count(records as u64, took, now_ms);
         // The live feed is published from here, before the receipts end: from `self.batch.records()`
         // of those that were not refused.
@@ -26,6 +29,22 @@ impl Scribe<'_> {
         self.cap = if records >= self.cap { (self.cap * 2).min(CAP_BACKLOG) } else { CAP };
         self.idle_since = Instant::now();
         self.tidy &= records < BACKLOG;
+    }
+
+    /// Whose messages were committed now.
+    fn note_sources(&self, now_ms: i64) {
+        let mut noted: Vec<&Arc<str>> = Vec::new();
+        for (n, record) in self.batch.records().iter().enumerate() {
+            let Origin { kind: OriginKind::Source, name } = &record.message.origin else {
+                continue;
+            };
+            // Few sources, and runs of one: the last one noted is first.
+            let known = noted.iter().rev().any(|it| Arc::ptr_eq(it, name));
+            if !known && self.batch.refused(n).is_none() {
+                noted.push(name);
+                self.counters.source(name, |s| s.last_commit_ms = Some(now_ms));
+            }
+        }
     }
 
     fn count(&mut self, records: u64, took_ms: u64, now_ms: i64) {

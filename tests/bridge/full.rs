@@ -78,6 +78,43 @@ async fn after_letting_go_it_pauses_before_it_dials_again_though_there_is_room()
     assert!(let_go.elapsed() >= pause / 3, "{:?}", let_go.elapsed());
 }
 
+#[tokio::test]
+async fn a_source_that_fills_the_queue_again_and_again_does_not_wait_longer_each_time() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { backoff_max: Duration::from_secs(3_600), ..narrow(3) };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, limits);
+    // Doubled each time, the wait before the last of them would be over a minute.
+    for _ in 0..15 {
+        let mut client = broker.subscribed().await;
+        client.send(&(0..5).map(|n| publish(0, &n.to_string())).collect::<Vec<_>>()).await;
+        assert_eq!(client.packet().await, Some(Packet::Disconnect));
+        drop(client);
+        for n in 0..5 {
+            assert_eq!(hub.take().await, n.to_string());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_stop_sending_cannot_fill_the_memory_and_what_is_lost_is_counted() {
+    let broker = Fake::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits { patience: Duration::from_secs(3_600), ..narrow(10) };
+    let mut hub = Box::with(&[source("s", broker.at)], dir.path(), TWO, limits);
+    let mut client = broker.subscribed().await;
+    let flood: Vec<Packet> = (0..500).map(|n| publish(0, &n.to_string())).collect();
+    client.send(&flood).await;
+    hub.until("s", "lets go", |s| s.step == "waiting").await;
+    let state = hub.state("s");
+    let lost = hub.counters.reasons.count("source_message_lost");
+    assert!(state.side_buffer <= 100, "{state:?}");
+    assert!(lost > 0 && state.messages <= 500, "{state:?}");
+    for n in 0..state.messages - lost {
+        assert_eq!(hub.take().await, n.to_string(), "the first ones are kept, in order");
+    }
+}
+
 /// As many QoS 1 publishes as fill the queue and the side buffer, and `more`.
 async fn fill(client: &mut Client, more: u16) {
     client.send(&(1..=5 + more).map(|id| publish(id, &id.to_string())).collect::<Vec<_>>()).await;

@@ -1,11 +1,10 @@
 //! A real mosquitto as the external broker.
 
 use super::publisher::publish;
-use super::{Box, NOW_MS, numbered, source, text};
+use super::{Box, NOW_MS, account, numbered, source, text};
 use crate::support::process::Mosquitto;
 use crate::support::program;
 
-use meshbox::config::secret::Secret;
 use meshbox::message::{OriginKind, Outcome};
 use rumqttc::QoS;
 use std::process::Command;
@@ -164,8 +163,7 @@ async fn a_password_opens_and_a_wrong_one_is_said_in_words_and_never_shown() {
     let Some(broker) = Mosquitto::start(dir.path(), &more) else { return };
     let with = |name: &str, password: &str| {
         let mut settings = source(name, broker.at);
-        settings.username = Some("me".into());
-        settings.password = Some(Secret::new(password));
+        settings.login = account("me", password);
         settings
     };
     let mut hub = Box::start(&[with("good", "s3cret"), with("bad", "wr0ng")], dir.path());

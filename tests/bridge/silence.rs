@@ -22,6 +22,8 @@ async fn a_source_that_falls_silent_is_said_and_dialled_anew_and_well_again_with
     assert_eq!(hub.take().await, "one");
     let again = hub.until("s", "is dialled anew", |s| s.attempts == 2 && s.connected).await;
     assert!(again.silent, "until something comes, a person should look");
+    let why = hub.receiving("s").await.last_error;
+    assert!(why.starts_with("receiving: nothing came for "), "{why}");
     assert!(hub.counters.reasons.count("source_stalled") >= 1);
     hub.receiving("s").await;
     publish(broker.at, TOPIC, QoS::AtLeastOnce, false, ["two".to_owned()]).await;

@@ -1,7 +1,7 @@
 //! Brokers that are down, refuse, hang or talk nonsense.
 
 use super::fake::{Client, Fake, connack, publish};
-use super::{Box, quick, source};
+use super::{Box, account, quick, source};
 use crate::support::eventually_async;
 use crate::support::process::free_port;
 
@@ -229,8 +229,7 @@ async fn each_attempt_has_one_line_with_its_number_and_the_third_failure_one_mor
     let dir = tempfile::tempdir().unwrap();
     let broker = Fake::start().await;
     let mut settings = source("s", broker.at);
-    settings.username = Some("me".into());
-    settings.password = Some(meshbox::config::secret::Secret::new("hunter2"));
+    settings.login = account("me", "hunter2");
     let hub = Box::start(&[settings], dir.path());
     for _ in 0..4 {
         let mut client = broker.accept().await;

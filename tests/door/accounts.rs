@@ -32,14 +32,15 @@ pub(super) fn account(name: &str, password: &str, more: &str) -> String {
     format!("[accounts.{name}]\npassword = '{}'\n{more}\n", hash(password.as_bytes()))
 }
 
-pub(super) struct Place {
-    pub(super) house: House,
+pub(crate) struct Place {
+    pub(crate) house: House,
     pub(super) outlet: meshbox::message::Outlet,
+    pub(crate) clock: Clock,
     file: PathBuf,
     _dir: tempfile::TempDir,
 }
 
-pub(super) async fn open(accounts: &str, access: Access, trusted: bool) -> Place {
+pub(crate) async fn open(accounts: &str, access: Access, trusted: bool) -> Place {
     open_with(accounts, access, trusted, false).await
 }
 
@@ -58,10 +59,11 @@ async fn open_within(
     std::fs::write(&file, accounts).unwrap();
     let (inlet, outlet) = queue(bounds);
     let (counters, shutdown) = (Arc::new(Counters::default()), CancellationToken::new());
+    let clock = Clock::by_hand(NOW * 1_000);
     let parts = Parts {
         state_file: None,
         inlet,
-        clock: Clock::by_hand(NOW * 1_000),
+        clock: clock.clone(),
         counters: Arc::clone(&counters),
         clock_trusted: Arc::new(move || trusted),
         shutdown: shutdown.clone(),
@@ -76,7 +78,7 @@ async fn open_within(
     let config = Broker { logins, policy, ..Broker::with(listeners) };
     let broker = broker::start(&config, parts).await.unwrap();
     let addresses = broker.listening().iter().map(|l| l.address.parse().unwrap()).collect();
-    Place { house: House { broker, counters, shutdown, addresses }, outlet, file, _dir: dir }
+    Place { house: House { broker, counters, shutdown, addresses }, outlet, clock, file, _dir: dir }
 }
 
 impl Place {

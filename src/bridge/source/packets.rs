@@ -3,7 +3,7 @@
 use super::super::acks::{Ack, Due};
 use super::super::failure::{Failure, Step};
 use super::super::link::{Leaving, Link, Progress};
-use super::{Ended, Source, broken};
+use super::{Ended, Source};
 use crate::message::{Completion, MAX_PAYLOAD, Message, Origin, OriginKind, Outcome, Receipt};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 impl Source {
     pub(super) fn on_packet(&mut self, link: &mut Link, packet: Packet) -> ControlFlow<Ended> {
+        link.heard = Instant::now();
         match packet {
             Packet::Publish(publish) => self.on_publish(link, &publish),
             Packet::ConnAck(connack) if link.progress == Progress::Dialling => {
@@ -31,6 +32,7 @@ impl Source {
         let now = self.clock.now_ms();
         self.state(|s| {
             s.connected = true;
+            s.connects += 1;
             s.since_ms = now;
             s.step = Step::Subscribing.as_str().into();
         });
@@ -74,13 +76,26 @@ impl Source {
             return ControlFlow::Break(Ended::Broken(Failure::new(Step::Subscribing, words)));
         }
         if !words.is_empty() {
-            warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice());
+            warn!("source {}: {words}: {}", self.name, Step::Subscribing.advice(&self.credentials));
+        }
+        if suback.return_codes.contains(&SubscribeReasonCode::Success(QoS::AtMostOnce)) {
+            info!(
+                "source {}: this broker grants QoS 0 alone; what comes while we are away is lost",
+                self.name
+            );
         }
         link.receiving();
         self.stall.receiving(Instant::now());
+        let shaky = self.shaky;
         self.state(|s| {
             s.step = Step::Receiving.as_str().into();
-            s.last_error = words;
+            // Why it is silent stays until something comes.
+            if !(s.silent && words.is_empty()) {
+                s.last_error = words;
+            }
+            if !shaky {
+                s.away_since_ms = None;
+            }
         });
         ControlFlow::Continue(())
     }
@@ -98,6 +113,13 @@ impl Source {
         self.counters.bridge_messages.increment();
         if !publish.retain {
             self.stall.heard(Instant::now());
+        }
+        link.brought = true;
+        self.shaky = false;
+        if self.intake.is_overfull() {
+            // Nothing that its broker would send again comes so far.
+            self.state(|s| s.heard(now));
+            return self.say_lost(now);
         }
         let receipt = match publish.qos {
             QoS::AtMostOnce => Receipt::none(),
@@ -122,8 +144,8 @@ impl Source {
         }
         let waiting = self.intake.waiting() as u64;
         self.state(|s| {
-            s.messages += 1;
-            s.last_message_ms = Some(now);
+            s.heard(now);
+            s.away_since_ms = None;
             if s.silent && !publish.retain {
                 s.silent = false;
                 s.last_error.clear();
@@ -146,28 +168,18 @@ impl Source {
         }
     }
 
-    pub(super) fn on_completion(
-        &mut self,
-        link: &mut Link,
-        completion: Completion,
-    ) -> ControlFlow<Ended> {
+    pub(super) fn on_completion(&self, link: &mut Link, completion: Completion) {
         if completion.generation != self.generation {
-            return ControlFlow::Continue(());
+            return;
         }
         link.acks.complete(completion.serial, completion.outcome);
         while let Some(due) = link.acks.next() {
             match due {
-                Due::Acknowledge(ack) => {
-                    if let Err(stuck) = link.acknowledge(ack) {
-                        let failure = Failure::new(Step::Receiving, stuck.to_string());
-                        return ControlFlow::Break(broken(link, failure));
-                    }
-                }
+                Due::Acknowledge(ack) => link.acknowledge(ack),
                 // Already on the way out: it comes again on the next connection, in this run or not.
                 Due::Failed if self.quiet || matches!(link.progress, Progress::Leaving(_)) => {}
                 Due::Failed => link.leave(Leaving::Failed),
             }
         }
-        ControlFlow::Continue(())
     }
 }

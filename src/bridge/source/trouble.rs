@@ -1,7 +1,7 @@
 //! What a source says and does when something stands in its way.
 
 use super::super::failure::{Failure, PATTERN, Step};
-use super::super::link::Link;
+use super::super::link::{Link, Progress};
 use super::super::stall::Silence;
 use super::{Ended, Source, broken};
 
@@ -19,6 +19,17 @@ impl Source {
                  connection go until they have room ({times} time(s))",
                 self.name,
                 self.intake.waiting()
+            );
+        }
+    }
+
+    /// A message had no room anywhere, and nobody sends it again.
+    pub(super) fn say_lost(&self, now_ms: i64) {
+        if let Some(times) = self.counters.reasons.note("source_message_lost", now_ms) {
+            warn!(
+                "source {}: lost {times} message(s) that had no room and that {} does not send \
+                 again; the database has to keep up, or the source needs QoS 1 and a kept session",
+                self.name, self.broker
             );
         }
     }
@@ -58,19 +69,32 @@ impl Source {
     }
 
     /// The connection is over, whatever ended it.
-    pub(super) fn hung_up(&mut self, link: &Link) {
+    pub(super) fn hung_up(&mut self, link: &Link, ended: &Ended) {
         let now = self.clock.now_ms();
-        self.stall.hung_up();
-        if link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after) {
+        self.stall.hung_up(Instant::now());
+        let held = link.up_since.is_some_and(|up| up.elapsed() >= self.limits.stable_after);
+        if held {
             self.backoff.reset();
             self.series.reset();
         }
+        if link.progress != Progress::Dialling {
+            self.shaky = !held && !link.brought && *ended != Ended::Again;
+        }
+        let silent_ms = i64::try_from(link.heard.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.state(|s| {
             if s.connected {
                 s.connected = false;
                 s.since_ms = now;
             }
+            // A connection that is found half-open has been away for longer than it is closed.
+            s.away_since_ms.get_or_insert(now.saturating_sub(silent_ms));
         });
+    }
+
+    /// A connection has held, after one that had not.
+    pub(super) fn on_steady(&mut self) {
+        self.shaky = false;
+        self.state(|s| s.away_since_ms = None);
     }
 
     /// Notes a failure, says it, and returns how long to wait.
@@ -92,7 +116,7 @@ impl Source {
         }
         let mut words = format!("{step}: {reason}");
         if self.series.is_pattern() {
-            words = format!("{words}; {}", failure.step.advice());
+            words = format!("{words}; {}", failure.step.advice(&self.credentials));
         }
         if third {
             warn!("source {name}: failed {PATTERN} times in a row at {words}");

@@ -7,14 +7,13 @@
 use super::super::backoff::Backoff;
 use super::super::failure::{Failure, PATTERN, Series, Step, is_hang_up};
 use super::super::link::{Polled, Poller, address};
+use super::super::login::Credentials;
 use super::super::spool::{Ended as SpoolEnded, Entry, Lane as Spooled};
 use super::super::{Limits, Random};
 use super::rate::Rate;
 use crate::clock::Clock;
-use crate::config::secret::Secret;
-use crate::config::{Login, Scheme, Uplink};
+use crate::config::Uplink;
 use crate::counters::{Counters, UplinkState};
-use crate::crypto::token::{self, Claims, SigningKey};
 
 use rumqttc::{AsyncClient, MqttOptions, Packet, QoS};
 use std::collections::{HashMap, VecDeque};
@@ -41,15 +40,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long we wait at the end for what is under way.
 const FAREWELL: Duration = Duration::from_millis(1_500);
-
-/// Who we are on a connection.
-#[derive(Clone, Debug)]
-pub(super) enum Credentials {
-    /// A name and a password, or neither.
-    Account(Option<String>, Option<Secret>),
-    /// A token of this key, made for each connection.
-    Token(Arc<SigningKey>),
-}
 
 /// What a lane is made of; kept by its supervisor, to make it again.
 #[derive(Clone, Debug)]
@@ -193,50 +183,12 @@ impl Lane {
             .set_clean_session(true)
             .set_inflight(1_000)
             .set_max_packet_size(1 << 20, 1 << 20);
-        match &self.plan.credentials {
-            Credentials::Account(None, _) => {}
-            Credentials::Account(Some(name), password) => {
-                options.set_credentials(name, password.as_ref().map_or("", |it| it.reveal()));
-            }
-            Credentials::Token(key) => {
-                let token = token::mint(key, &self.claims());
-                options.set_credentials(token::username(key.public_key()), token);
-            }
-        }
+        self.plan.credentials.put(&mut options, self.plan.clock.now_ms());
         options
     }
 
-    /// Owner and email are personal: they are told over TLS with a known end alone.
-    fn claims(&self) -> Claims {
-        let settings = &self.plan.settings;
-        let Login::Token { audience, lifetime, owner, email, .. } = &settings.login else {
-            return Claims::default();
-        };
-        let remote = &settings.remote;
-        let verified = matches!(remote.scheme, Scheme::Tls | Scheme::Wss) && remote.tls.verify;
-        let personal = |it: &Option<String>| it.clone().filter(|_| verified);
-        let now_s = self.plan.clock.now_ms() / 1_000;
-        let lifetime_s = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
-        Claims {
-            issued_at_s: now_s,
-            expires_at_s: Some(now_s.saturating_add(lifetime_s)),
-            audience: vec![audience.clone()],
-            owner: personal(owner),
-            email: personal(email),
-            client: Some(concat!("meshbox/", env!("CARGO_PKG_VERSION")).to_owned()),
-        }
-    }
-
-    /// When a connection is made anew, with a new token.
-    fn renewal(&self) -> Option<Instant> {
-        match &self.plan.settings.login {
-            Login::Token { lifetime, .. } => Some(Instant::now() + *lifetime * 4 / 5),
-            Login::Account { .. } => None,
-        }
-    }
-
     async fn serve(&mut self, link: &mut Connection) -> Ended {
-        let renewal = self.renewal();
+        let renewal = self.plan.credentials.renewal().map(|after| Instant::now() + after);
         loop {
             if let Err(ended) = self.fill(link).await {
                 return ended;

@@ -14,13 +14,13 @@ mod lane;
 mod rate;
 
 use self::choose::{Chooser, Stays};
-use self::lane::{Credentials, Lane};
+use self::lane::Lane;
+use super::login::Credentials;
 use super::spool::{Bounds, Entry, Keeper, Lane as Spooled, Plan};
 use super::{Limits, Random};
 use crate::clock::Clock;
 use crate::config;
 use crate::counters::Counters;
-use crate::crypto::token::SigningKey;
 use crate::message::{Fed, Heard};
 use crate::supervise::{say, supervise};
 
@@ -144,29 +144,16 @@ pub fn start(
 
 /// The names and credentials of an uplink's logins.
 fn logins(uplink: &config::Uplink) -> Vec<(String, Credentials)> {
-    match &uplink.login {
-        config::Login::Account { username, password } => {
-            let account = Credentials::Account(username.clone(), password.clone());
-            vec![(uplink.name.clone(), account)]
-        }
-        config::Login::Token { keys, .. } => {
-            let login = |key: &config::NodeKey| {
-                let key = Arc::new(SigningKey::from_expanded(key.private.reveal()));
-                let name = format!("{}/{}", uplink.name, hex::encode_upper(key.public_key()));
-                (name, Credentials::Token(key))
-            };
-            keys.iter().map(login).collect()
-        }
-    }
+    let named = |credentials: Credentials| {
+        let observer = credentials.observer().map(|key| format!("/{key}")).unwrap_or_default();
+        (format!("{}{observer}", uplink.name), credentials)
+    };
+    Credentials::of(&uplink.login, &uplink.remote).into_iter().map(named).collect()
 }
 
 /// The observers that have a login of their own, in the order of the logins.
 fn keys(logins: &[(String, Credentials)]) -> Option<Vec<String>> {
-    let key = |(_, credentials): &(String, Credentials)| match credentials {
-        Credentials::Account(..) => None,
-        Credentials::Token(key) => Some(hex::encode_upper(key.public_key())),
-    };
-    logins.iter().map(key).collect()
+    logins.iter().map(|(_, credentials)| credentials.observer()).collect()
 }
 
 /// The sources that are the uplink's own broker: its host, through the same port or another protocol.

@@ -105,7 +105,8 @@ fn what_corescope_only_finds_out_later_is_a_note_and_left_out() {
     let config = load("config.json", dir.path(), &no_env).unwrap();
     assert_eq!(config.channel_keys, []);
     assert_eq!(config.sources[0].topics, ["b/#"]);
-    assert_eq!(config.sources[0].password, None);
+    let nobody = Login::Account { username: None, password: None };
+    assert_eq!(config.sources[0].login, nobody);
     assert_eq!(config.ingest.messages, 50_000);
     assert_eq!(
         config.notes,

@@ -125,6 +125,37 @@ fn names_that_are_taken_get_a_number() {
 }
 
 #[test]
+fn a_key_file_makes_a_source_log_in_by_token_for_the_host_or_the_audience_that_is_named() {
+    let key = format!("{}40{}", "00".repeat(31), "11".repeat(32));
+    let dir = folder(&[("node.key", &key)]);
+    let load = |text: &str| {
+        let text = format!("[[mqttSources]]\nbroker = 'wss://b.example/mqtt'\n{text}");
+        fs::write(dir.path().join("broker.toml"), text).unwrap();
+        load("broker.toml", dir.path(), &no_env)
+    };
+    for (more, expected) in [("", "b.example"), ("audience = 'other'", "other")] {
+        let config = load(&format!("keyFile = 'node.key'\n{more}")).unwrap();
+        let Login::Token { keys, audience, lifetime, owner, email } = &config.sources[0].login
+        else {
+            panic!("a token")
+        };
+        assert_eq!((keys.len(), &audience[..], owner, email), (1, expected, &None, &None));
+        assert_eq!(*lifetime, Duration::from_secs(3_600));
+        assert!(!format!("{config:?}").contains("1111"));
+    }
+    let cases = [
+        ("audience = 'b'", "audience: is given without keyFile"),
+        ("keyFile = 'node.key'\nusername = 'u'", "keyFile: is given beside username; a token is"),
+        ("keyFile = 'absent'", "keyFile: "),
+        ("keyFile = 'broker.toml'", "keyFile: "),
+    ];
+    for (text, words) in cases {
+        let error = line(load(text));
+        assert!(error.contains(&format!("mqttSources[0].{words}")), "{text}: {error}");
+    }
+}
+
+#[test]
 fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
     let dir = folder(&[("secret", "hunter2\nsecond line"), ("empty", "")]);
     let load = |text: &str| {
@@ -140,8 +171,11 @@ fn a_password_comes_from_the_file_the_key_or_the_url_and_is_never_shown() {
     ] {
         let config = load(text).unwrap();
         let source = &config.sources[0];
-        assert_eq!(source.username.as_deref(), Some("u"), "{text}");
-        assert_eq!(source.password.as_ref().unwrap().reveal(), "hunter2", "{text}");
+        let account = Login::Account {
+            username: Some("u".into()),
+            password: Some(secret::Secret::new("hunter2")),
+        };
+        assert_eq!(source.login, account, "{text}");
         assert!(!format!("{config:?}").contains("hunter2"), "{text}");
     }
     let at = "broker.toml:4: mqttSources[0].passwordFile: ";
@@ -176,7 +210,7 @@ fn a_source_is_reached_as_its_url_says() {
     ];
     for (url, remote) in cases {
         let source = toml(&format!("[[mqttSources]]\nbroker = '{url}'")).unwrap().sources.remove(0);
-        assert_eq!(source.remote.to_string(), remote);
+        assert_eq!(source.remote.url(), remote);
         assert_eq!(source.remote.tls, ClientTls::default());
         assert_eq!(source.connect_timeout, Duration::from_secs(10));
         assert_eq!(source.stall, Some(Duration::from_secs(300)));

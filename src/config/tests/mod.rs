@@ -139,7 +139,7 @@ fn the_shipped_file_has_every_key_and_its_examples_load() {
     assert!(given.len() > 60, "the keys are not found: {given:?}");
 
     let config = load("broker.toml", dir.path(), &no_env).unwrap();
-    assert_eq!((config.sources.len(), config.uplinks.len()), (2, 3));
+    assert_eq!((config.sources.len(), config.uplinks.len()), (3, 3));
     assert_eq!(config.channel_keys.len(), 2);
 }
 

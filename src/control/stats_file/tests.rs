@@ -54,17 +54,25 @@ fn a_source_is_told_with_its_changes_and_its_last_five_minutes() {
     });
     assert_eq!(first, expected);
     look(1_001, &|s| (s.connected, s.since_ms) = (true, 1_000_500));
-    let (busy, alive) = look(1_010, &|s| (s.messages, s.last_message_ms) = (50, Some(1_009_000)));
+    let (busy, alive) = look(1_010, &|s| (0..50).for_each(|_| s.heard(1_009_000)));
     assert_eq!((&busy["connectCount"], &busy["lastConnectUnix"]), (&json!(1), &json!(1_000)));
     assert_eq!((&busy["packetsTotal"], &busy["packetsLast5m"]), (&json!(50), &json!(50)));
     assert_eq!(alive, json!({ "lastReceiptUnix": 1_009, "lastMessageUnix": 0 }));
     // It came back between two looks.
-    let (again, _) = look(1_200, &|s| (s.since_ms, s.messages) = (1_150_000, 60));
+    let (again, _) = look(1_200, &|s| {
+        s.since_ms = 1_150_000;
+        (0..10).for_each(|_| s.heard(1_199_000));
+    });
     assert_eq!((&again["connectCount"], &again["disconnectCount"]), (&json!(2), &json!(1)));
-    counters.writer(|w| w.last_commit_ms = Some(1_400_000));
-    let (later, alive) = look(1_400, &|s| s.messages = 61);
+    let (later, alive) = look(1_400, &|s| {
+        s.heard(1_400_000);
+        s.last_commit_ms = Some(1_399_000);
+    });
     assert_eq!((&later["packetsTotal"], &later["packetsLast5m"]), (&json!(61), &json!(11)));
-    assert_eq!(alive["lastMessageUnix"], 1_009);
+    assert_eq!(
+        (&alive["lastReceiptUnix"], &alive["lastMessageUnix"]),
+        (&json!(1_400), &json!(1_399))
+    );
     let (gone, _) = look(1_401, &|s| (s.connected, s.since_ms) = (false, 1_401_000));
     assert_eq!((&gone["connected"], &gone["lastDisconnectUnix"]), (&json!(false), &json!(1_401)));
 }
