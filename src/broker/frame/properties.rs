@@ -13,8 +13,8 @@ pub(in crate::broker) struct Properties {
     pub(in crate::broker) expiry_s: Option<u32>,
 }
 
-/// The most bytes of [`Properties::passed_on`] that one message may have, 4 KiB: what devices say of a
-/// message fits many times over, and no topic is given more room than its payload.
+/// The most bytes of properties, beside its expiry, that one message may have: 4 KiB. What devices say
+/// of a message fits many times over.
 pub const MAX_PROPERTIES: usize = 4 * 1024;
 
 /// What they cost in memory beside their bytes.
