@@ -22,7 +22,7 @@ use crate::support::{PATIENCE, eventually_async, program};
 use ConnectReturnCode::{BadUserNamePassword, NotAuthorized, ServiceUnavailable, Success};
 
 /// Seconds since 1970 at which the hub's clock stands.
-const NOW: i64 = 1_760_000_060;
+pub(super) const NOW: i64 = 1_760_000_060;
 
 fn hash(password: &[u8]) -> String {
     PasswordHash::make(password, b"0123456789abcdef").unwrap().as_str().to_owned()
@@ -43,7 +43,12 @@ pub(super) async fn open(accounts: &str, access: Access, trusted: bool) -> Place
     open_with(accounts, access, trusted, false).await
 }
 
-async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key: bool) -> Place {
+pub(super) async fn open_with(
+    accounts: &str,
+    access: Access,
+    trusted: bool,
+    bind_first_key: bool,
+) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("accounts.toml");
     std::fs::write(&file, accounts).unwrap();
@@ -71,7 +76,7 @@ async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key
 }
 
 impl Place {
-    async fn answer(&self, name: &str, password: &str) -> (Raw, ConnectReturnCode) {
+    pub(super) async fn answer(&self, name: &str, password: &str) -> (Raw, ConnectReturnCode) {
         let mut raw = Raw::dial(self.house.address()).await;
         let mut connect = connect("gateway");
         connect.set_login(name, password);
@@ -91,14 +96,14 @@ impl Place {
     }
 }
 
-fn key(first: u8) -> SigningKey {
+pub(super) fn key(first: u8) -> SigningKey {
     let mut private = [first; 64];
     private[0] &= 0xF8;
     private[31] = (private[31] & 0x3F) | 0x40;
     SigningKey::from_expanded(&private)
 }
 
-fn claims() -> Claims {
+pub(super) fn claims() -> Claims {
     Claims {
         issued_at_s: NOW - 60,
         expires_at_s: Some(NOW + 3_540),
@@ -107,7 +112,7 @@ fn claims() -> Claims {
     }
 }
 
-fn topic(key: &SigningKey) -> String {
+pub(super) fn topic(key: &SigningKey) -> String {
     format!("meshcore/SJC/{}/packets", hex::encode_upper(key.public_key()))
 }
 
