@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,14 +57,20 @@ fn connections(broker: &Broker, transport: &str, count: usize) -> Vec<Box<dyn Wi
                 "tls" => {
                     let name = ServerName::try_from("localhost").unwrap();
                     let client = ClientConnection::new(Arc::clone(&tls), name).unwrap();
-                    let socket = TcpStream::connect(broker.tls).unwrap();
+                    let socket = dialled(broker.tls);
                     admitted(StreamOwned::new(client, socket), &login)
                 }
-                "ws" => admitted(upgraded(TcpStream::connect(broker.ws).unwrap()), &framed(&login)),
-                _ => admitted(TcpStream::connect(broker.tcp).unwrap(), &login),
+                "ws" => admitted(upgraded(dialled(broker.ws)), &framed(&login)),
+                _ => admitted(dialled(broker.tcp), &login),
             }
         })
         .collect()
+}
+
+fn dialled(at: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(at).unwrap();
+    socket.set_nodelay(true).unwrap();
+    socket
 }
 
 fn trusting(broker: &Broker) -> ClientConfig {
