@@ -31,7 +31,7 @@ pub(crate) fn run(dir: &Path) -> Vec<[String; 4]> {
             let [ours, theirs] = pair.each_ref().map(|broker| {
                 // Once before: what is allocated once is not of any connection.
                 let first = connections(broker, transport, 10);
-                std::thread::sleep(PAUSE);
+                std::thread::park_timeout(PAUSE);
                 let before = broker.resident_kib();
                 let open = connections(broker, transport, CONNECTIONS);
                 let each = (broker.resident_kib() - before) / CONNECTIONS as f64;
