@@ -1,12 +1,12 @@
-// Drives MQTT.js for the tests: mqttjs.mjs FOLDER URL CA-FILE-or-none ACTION [TOPIC]; the same lines and actions as
-// pahomqtt.py. FOLDER is where node_modules lies.
+// Drives MQTT.js for the tests: mqttjs.mjs FOLDER URL 3.1.1|5 CA-FILE-or-none ACTION TOPIC; the same lines and
+// actions as pahomqtt.py. FOLDER is where node_modules lies.
 import { createRequire } from 'node:module'
 import { readFileSync } from 'node:fs'
 
-const [folder, url, ca, action, topic] = process.argv.slice(2)
+const [folder, url, version, ca, action, topic] = process.argv.slice(2)
 const mqtt = createRequire(folder + '/')('mqtt')
 
-const options = { reconnectPeriod: 0, protocolVersion: 4, keepalive: 30 }
+const options = { reconnectPeriod: 0, protocolVersion: version === '5' ? 5 : 4, keepalive: 30 }
 options.clientId = action === 'stay' ? 'mqttjs-same' : 'mqttjs'
 if (ca !== 'none') options.ca = readFileSync(ca)
 if (action === 'stay') options.will = { topic, payload: 'MQTT.js has gone', qos: 1 }

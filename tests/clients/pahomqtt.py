@@ -1,4 +1,4 @@
-"""Drives paho-mqtt for the tests: pahomqtt.py PORT tcp|websockets CA-FILE-or-none ACTION [TOPIC].
+"""Drives paho-mqtt for the tests: pahomqtt.py PORT tcp|websockets 3.1.1|5 CA-FILE-or-none ACTION TOPIC.
 
 Prints one line for each thing that happened, and ends by itself; the actions are in ACTIONS below.
 """
@@ -7,8 +7,8 @@ import sys
 
 import paho.mqtt.client as paho
 
-port, transport, ca, action = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-topic = sys.argv[5] if len(sys.argv) > 5 else ""
+transport, version, ca, action, topic = sys.argv[2:]
+port = int(sys.argv[1])
 
 
 def say(*words):
@@ -53,7 +53,7 @@ client = paho.Client(
     paho.CallbackAPIVersion.VERSION2,
     client_id="paho-same" if action == "stay" else "paho",
     transport=transport,
-    protocol=paho.MQTTv311,
+    protocol=paho.MQTTv5 if version == "5" else paho.MQTTv311,
 )
 if transport == "websockets":
     client.ws_set_options(path="/mqtt")

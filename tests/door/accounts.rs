@@ -44,7 +44,12 @@ pub(crate) async fn open(accounts: &str, access: Access, trusted: bool) -> Place
     open_with(accounts, access, trusted, false).await
 }
 
-async fn open_with(accounts: &str, access: Access, trusted: bool, bind_first_key: bool) -> Place {
+pub(super) async fn open_with(
+    accounts: &str,
+    access: Access,
+    trusted: bool,
+    bind_first_key: bool,
+) -> Place {
     open_within(ROOMY, accounts, access, (trusted, bind_first_key)).await
 }
 

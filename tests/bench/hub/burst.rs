@@ -2,13 +2,12 @@
 
 use crate::bare::{self, Cost};
 use crate::child::{self, Hub};
+use crate::mosquitto;
 use crate::traffic::Traffic;
 use crate::{Table, count, empty_database, folder, megabytes};
 
 use rumqttc::mqttbytes::QoS;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Sends the messages to a fresh hub and inserts the rows that it made of them with a bare loop.
 /// `window`: how many a gateway has in flight, at QoS 1.
@@ -109,7 +108,7 @@ pub(crate) fn run(table: &mut Table, messages: usize, qos: QoS, window: usize) {
 /// The same publishes to mosquitto, which stores nothing: what a broker alone needs.
 pub(crate) fn mosquitto(table: &mut Table) {
     let dir = folder();
-    let Some(mut broker) = start_mosquitto(dir.path()) else {
+    let Some(mut broker) = mosquitto::start(dir.path(), "") else {
         eprintln!("  skipped: mosquitto is not installed");
         return;
     };
@@ -134,30 +133,4 @@ pub(crate) fn mosquitto(table: &mut Table) {
     }
     let _ = broker.0.kill();
     let _ = broker.0.wait();
-}
-
-fn start_mosquitto(dir: &std::path::Path) -> Option<(Child, SocketAddr)> {
-    let dirs = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/opt/homebrew/sbin"];
-    let program = dirs
-        .iter()
-        .map(|d| format!("{d}/mosquitto"))
-        .find(|p| std::fs::exists(p).is_ok_and(|is| is))?;
-    let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let config = dir.join("mosquitto.conf");
-    let text = format!("user root\nlistener {} 127.0.0.1\nallow_anonymous true\n", at.port());
-    std::fs::write(&config, text).unwrap();
-    let child = Command::new(program)
-        .arg("-c")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect(at).is_err() {
-        assert!(Instant::now() < deadline, "mosquitto does not listen");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-    Some((child, at))
 }

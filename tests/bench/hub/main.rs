@@ -16,6 +16,8 @@ mod bare;
 mod burst;
 mod child;
 mod everyday;
+#[path = "../mosquitto.rs"]
+mod mosquitto;
 mod start;
 mod stop;
 mod traffic;

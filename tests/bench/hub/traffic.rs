@@ -175,7 +175,7 @@ impl Stream {
     }
 }
 
-fn connect(at: SocketAddr, key: &str) -> TcpStream {
+pub(crate) fn connect(at: SocketAddr, key: &str) -> TcpStream {
     let greet = || -> io::Result<TcpStream> {
         let mut socket = TcpStream::connect(at)?;
         socket.set_nodelay(true)?;
