@@ -26,7 +26,7 @@ use crate::crypto::scope::Regions;
 use crate::message::feed::{Feed, feed};
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
-use crate::record::{Area, Home, Observers, Recorder, Rules, SourceRules};
+use crate::record::{Observers, Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
@@ -138,21 +138,10 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             ContentHash::CoreScope202604 => Formula::CoreScope202604,
         },
         validate_signatures: config.validate_signatures,
-        home: filters.home.as_ref().map(home),
+        home: filters.home.clone(),
         observers: Observers::new(&filters.observer_blacklist, &filters.observer_regions),
         sources: sources.collect(),
     })
-}
-
-/// What is at home, for the record room.
-fn home(home: &config::Home) -> Home {
-    let area = match &home.area {
-        config::Area::Polygon { corners, buffer_km } => {
-            Area::Polygon { corners: corners.clone(), buffer_km: *buffer_km }
-        }
-        config::Area::Box { lat, lon } => Area::Box { lat: *lat, lon: *lon },
-    };
-    Home { area, drop_foreign: home.drop_foreign }
 }
 
 /// How many nodes of the database are known from the start, where it matters to know any.

@@ -10,9 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::app;
+use crate::area::{Area, Home};
 use crate::broker::Certificate;
 use crate::clock::Clock;
-use crate::config::{Area, ChannelKey, Config, Home, Login, Retention, Source, Uplink};
+use crate::config::{ChannelKey, Config, Login, Retention, Source, Uplink};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]

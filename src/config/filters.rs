@@ -1,7 +1,8 @@
 //! Who is left out.
 
 use super::error::Error;
-use super::home::{self, Home};
+use super::home;
+use crate::area::Home;
 use super::judge::{Blame, Judge};
 use super::tree::At;
 

@@ -1,6 +1,6 @@
 //! What an advert may do to the table of nodes.
 
-use super::area::Home;
+use crate::area::Home;
 use super::refusal::{ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, Refusal};
 use super::rows::NodeRow;
 use crate::packet::hex::Hex;
@@ -85,7 +85,7 @@ fn is_somewhere(position: &Position) -> bool {
 mod tests {
     use super::*;
     use crate::packet::payload::app_data::{AppData, NodeType};
-    use crate::record::Area;
+    use crate::area::Area;
 
     fn advert<'a>(key: &'a [u8; 32], position: Option<(i32, i32)>, tail: &'a [u8]) -> Advert<'a> {
         let fields = Fields {

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod other;
 pub(crate) mod packets;
 pub(crate) mod process;
+pub(crate) mod proxy;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

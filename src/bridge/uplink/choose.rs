@@ -71,6 +71,9 @@ impl Chooser {
             || heard.payload_type.is_some_and(|it| {
                 !settings.payload_types.is_empty() && !settings.payload_types.contains(&it)
             })
+            || settings.area.as_ref().zip(heard.position).is_some_and(|(area, (lat, lon))| {
+                !area.holds(lat, lon)
+            })
         {
             return Err(Stays::Filtered);
         }
@@ -188,6 +191,7 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::area::Area;
     use crate::config::Remote;
     use crate::message::Origin;
 
@@ -242,6 +246,12 @@ mod tests {
         message.origin.name = "echo".into();
         let own_broker = chooser(|u| u.sources = true).choose(&message);
         assert_eq!(own_broker, Err(Stays::Filtered));
+        for (position, passes) in [(Some((1.0, 2.0)), true), (Some((2.1, 2.0)), false), (None, true)] {
+            let area = Area::Box { lat: [0.0, 2.0], lon: [0.0, 3.0] };
+            let message = Heard { position, ..heard(&packets, own) };
+            let chosen = chooser(|u| u.area = Some(area)).choose(&message).is_ok();
+            assert_eq!(chosen, passes, "{position:?}");
+        }
         let placeholder = heard(&format!("meshcore/XXX/{KEY}/packets"), own);
         let refused = chooser(|u| u.needs_origin_id = true).choose(&placeholder);
         assert_eq!(refused, Err(Stays::Refused("uplink_region_refused")));

@@ -1,4 +1,4 @@
-use super::super::area::{Area, Home};
+use crate::area::{Area, Home};
 use super::super::observers::Observers;
 use super::super::refusal::{
     ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, OBSERVER_BLACKLISTED,
