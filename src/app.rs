@@ -218,6 +218,7 @@ impl Hub {
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
         let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();
+        let presence_feed = feed.as_ref().map(Feed::downgrade);
         let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters, feed)?;
         let timekeeper = Timekeeper::start(trust.clone(), Arc::clone(&counters), clock.clone());
         let health = health(&counters, pipeline.meter.clone(), clock.clone(), timekeeper.look());
@@ -237,6 +238,9 @@ impl Hub {
             },
         )
         .await?;
+        if let Some(feed) = presence_feed {
+            broker.presence().tell(feed);
+        }
         let bridge = bridge::start(
             &config.sources,
             bridge::Parts {
@@ -252,7 +256,7 @@ impl Hub {
         let uplinks = fed.map(|fed| {
             let parts = bridge::UplinkParts {
                 fed,
-                clock: clock.clone(),
+                trust: trust.clone(),
                 counters: Arc::clone(&counters),
                 data_dir: control::data_dir(&config.db_path).to_owned(),
                 random: bridge::Random::system(),

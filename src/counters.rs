@@ -226,7 +226,6 @@ impl Counters {
         let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();
         let uplinks = self.uplinks();
-        let cut_off = |u: &UplinkState| !u.connected && now_ms - u.since_ms > SOURCE_MAY_BE_AWAY_MS;
         let away = |s: &SourceState| {
             s.silent || !s.connected && now_ms - s.since_ms > SOURCE_MAY_BE_AWAY_MS
         };
@@ -241,7 +240,7 @@ impl Counters {
                 && state_file.trouble.is_none()
                 && writer.migration.as_ref().is_none_or(|m| m.trouble.is_none())
                 && !sources.values().any(away)
-                && !uplinks.values().any(cut_off),
+                && !uplinks.values().any(|it| it.needs_you(started_at_ms, now_ms)),
             listeners: lock(&self.listeners).clone(),
             sources,
             uplinks,
@@ -254,7 +253,7 @@ impl Counters {
     }
 }
 
-/// A source or an uplink that is not connected for longer needs a person: twice the longest wait between two of
+/// A source that is not connected for longer needs a person: twice the longest wait between two of
 /// its attempts.
 const SOURCE_MAY_BE_AWAY_MS: i64 = 60_000;
 

@@ -149,6 +149,12 @@ fn presets() -> BTreeMap<String, Preset> {
     toml::from_str(PRESETS).unwrap_or_default()
 }
 
+/// Every preset, and whether it wants a key.
+#[cfg(test)]
+pub(super) fn preset_names() -> Vec<(String, bool)> {
+    presets().into_iter().map(|(name, preset)| (name, preset.token)).collect()
+}
+
 /// The uplinks that will be connected. `binds` are the addresses of our own listeners.
 pub(super) fn judge(judge: &mut Judge<'_>, binds: &[SocketAddr]) -> Result<Vec<Uplink>, Error> {
     let presets = presets();
