@@ -2,9 +2,9 @@
 
 use super::error::Error;
 use super::home;
-use crate::area::Home;
 use super::judge::{Blame, Judge};
 use super::tree::At;
+use crate::area::Home;
 
 /// Who is left out.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -135,13 +135,8 @@ impl Keeper {
         let now_ms = trust.said_ms();
         let queues =
             plan.lanes.into_iter().zip(kept).map(|(l, k)| Queue::new(l, k, room, now_ms)).collect();
-        let desk = Desk {
-            queues,
-            asked: VecDeque::new(),
-            asleep: false,
-            ended: false,
-            gone: false,
-        };
+        let desk =
+            Desk { queues, asked: VecDeque::new(), asleep: false, ended: false, gone: false };
         let shared = Arc::new(Shared {
             desk: Mutex::new(desk),
             bell: Condvar::new(),

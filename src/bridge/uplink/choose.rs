@@ -123,9 +123,11 @@ impl Chooser {
             || heard.payload_type.is_some_and(|it| {
                 !settings.payload_types.is_empty() && !settings.payload_types.contains(&it)
             })
-            || settings.area.as_ref().zip(heard.position).is_some_and(|(area, (lat, lon))| {
-                !area.holds(lat, lon)
-            })
+            || settings
+                .area
+                .as_ref()
+                .zip(heard.position)
+                .is_some_and(|(area, (lat, lon))| !area.holds(lat, lon))
         {
             return Err(Stays::Filtered);
         }
@@ -266,7 +268,9 @@ mod tests {
         message.origin.name = "echo".into();
         let own_broker = chooser(|u| u.sources = true).choose(&message);
         assert_eq!(own_broker, Err(Stays::Filtered));
-        for (position, passes) in [(Some((1.0, 2.0)), true), (Some((2.1, 2.0)), false), (None, true)] {
+        for (position, passes) in
+            [(Some((1.0, 2.0)), true), (Some((2.1, 2.0)), false), (None, true)]
+        {
             let area = Area::Box { lat: [0.0, 2.0], lon: [0.0, 3.0] };
             let message = Heard { position, ..heard(&packets, own) };
             let chosen = chooser(|u| u.area = Some(area)).choose(&message).is_ok();
@@ -311,7 +315,9 @@ mod tests {
         let word = |chooser: &Chooser, online, at_ms| {
             let presence = Some(Presence { online, news: true });
             let topic = format!("meshcore/SJC/{KEY}/status");
-            chooser.choose(&Heard { presence, at_ms, ..heard(&topic, OriginKind::Account) }).unwrap()
+            chooser
+                .choose(&Heard { presence, at_ms, ..heard(&topic, OriginKind::Account) })
+                .unwrap()
         };
         let packet = heard(&format!("meshcore/SJC/{KEY}/packets"), OriginKind::Account);
         let retaining = chooser(|u| u.retain = true);
@@ -321,7 +327,8 @@ mod tests {
         let gone = word(&retaining, false, 5);
         assert_eq!(gone[0].topic, format!("meshcore/SJC/{KEY}/status"));
         // What comes back from there is known.
-        let back = Heard { payload: gone[0].payload.clone(), topic: gone[0].topic.clone(), ..packet };
+        let back =
+            Heard { payload: gone[0].payload.clone(), topic: gone[0].topic.clone(), ..packet };
         assert_eq!(retaining.choose(&back), Err(Stays::Refused("uplink_repeated")));
         let without = chooser(|u| u.types = vec!["packets".into()]);
         word(&without, true, 0);

@@ -147,8 +147,7 @@ impl Lane {
         self.plan.counters.bridge_attempts.increment();
         self.state(|state| state.attempts += 1);
         let (settings, now_ms) = (&self.plan.settings, self.plan.trust.said_ms());
-        let mut options =
-            login::options(settings, &self.plan.credentials, &self.client_id, now_ms);
+        let mut options = login::options(settings, &self.plan.credentials, &self.client_id, now_ms);
         let will = self.will(now_ms);
         let has_will = will.is_some();
         if let Some(Chosen { topic, payload, retain, .. }) = will {

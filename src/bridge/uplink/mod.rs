@@ -132,7 +132,8 @@ pub fn start(
         let own = keys.is_some();
         let chooser = Arc::new(Chooser::new(Arc::clone(&settings), echoes(uplink, sources), keys));
         let mut lanes = Vec::new();
-        for (place, ((name, credentials), spool)) in logins.into_iter().zip(&mut spooled).enumerate()
+        for (place, ((name, credentials), spool)) in
+            logins.into_iter().zip(&mut spooled).enumerate()
         {
             lanes.push(spool.clone());
             let observer = observer(&settings, &credentials);
