@@ -1,16 +1,17 @@
-//! The thread that owns the spool's file, and what it shares with the lanes.
+//! The thread that owns the spool's file.
 
-use super::file::{Change, File, FileError, Stored};
+use super::file::{File, FileError};
 use super::open::open;
-use super::queue::{Changed, Queue, Work, cost};
+use super::queue::{Changed, Queue, Work};
+use super::shared::{Asked, Shared};
+use super::update::{Known, update};
 use super::{Depth, Lane, Plan, Read, SYNC_EVERY};
 use crate::clock::Trust;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot};
 
 /// What waits in memory while the file cannot be written, in bytes, shared out among the lanes.
 const ROOM: u64 = 4 << 20;
@@ -29,86 +30,6 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How often a file that cannot be written is spoken of.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-
-/// What the lanes and the keeper share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    desk: Mutex<Desk>,
-    /// For the keeper: there is something to do.
-    bell: Condvar,
-    /// For each lane: there may be something for it.
-    wakes: Vec<Arc<Notify>>,
-}
-
-#[derive(Debug)]
-struct Desk {
-    queues: Vec<Queue>,
-    asked: VecDeque<Asked>,
-    /// The keeper waits to be rung for.
-    asleep: bool,
-    ended: bool,
-    /// The keeper has gone: nobody answers any more.
-    gone: bool,
-}
-
-/// What only the keeper can do.
-#[derive(Debug)]
-enum Asked {
-    Read { lane: usize, after: u64, limit: usize, answer: oneshot::Sender<Read> },
-    SetAside { lane: usize, number: u64, reason: String },
-}
-
-impl Shared {
-    /// Does something with a lane's queue.
-    pub(super) fn with<T>(&self, lane: usize, act: impl FnOnce(&mut Queue) -> T) -> Option<T> {
-        let mut desk = self.desk();
-        let queue = desk.queues.get_mut(lane)?;
-        let result = act(queue);
-        let hurry = queue.due().is_some_and(|due| due <= Instant::now());
-        if desk.asleep || hurry {
-            self.bell.notify_one();
-        }
-        Some(result)
-    }
-
-    /// Wakes a lane.
-    pub(super) fn wake(&self, lane: usize) {
-        if let Some(wake) = self.wakes.get(lane) {
-            wake.notify_one();
-        }
-    }
-
-    pub(super) fn read(&self, lane: usize, after: u64, limit: usize) -> oneshot::Receiver<Read> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Asked::Read { lane, after, limit, answer });
-        answered
-    }
-
-    pub(super) fn set_aside(&self, lane: usize, number: u64, reason: String) {
-        self.ask(Asked::SetAside { lane, number, reason });
-    }
-
-    fn ask(&self, asked: Asked) {
-        let mut desk = self.desk();
-        if !desk.gone {
-            desk.asked.push_back(asked);
-            self.bell.notify_one();
-        }
-    }
-
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        lock(&self.desk)
-    }
-}
-
-impl Lane {
-    /// Fires when there may be something to take.
-    pub(in crate::bridge) async fn woken(&self) {
-        if let Some(wake) = self.shared.wakes.get(self.number) {
-            wake.notified().await;
-        }
-    }
-}
 
 /// The running keeper.
 #[derive(Debug)]
@@ -135,13 +56,7 @@ impl Keeper {
         let now_ms = trust.said_ms();
         let queues =
             plan.lanes.into_iter().zip(kept).map(|(l, k)| Queue::new(l, k, room, now_ms)).collect();
-        let desk =
-            Desk { queues, asked: VecDeque::new(), asleep: false, ended: false, gone: false };
-        let shared = Arc::new(Shared {
-            desk: Mutex::new(desk),
-            bell: Condvar::new(),
-            wakes: (0..count).map(|_| Arc::new(Notify::new())).collect(),
-        });
+        let shared = Arc::new(Shared::new(queues));
         let lanes = (0..count).map(|number| Lane { number, shared: Arc::clone(&shared) }).collect();
         let work = Writing {
             file,
@@ -317,7 +232,7 @@ impl Writing {
         let updated = update(&mut self.file, &works, &lanes, before_ms, sync);
         match updated {
             Ok(changes) => {
-                self.written(&works, changes, (now, ages, sync));
+                self.written(&works, &changes, (now, ages, sync));
                 !idle
             }
             Err(error) => {
@@ -330,7 +245,7 @@ impl Writing {
     fn written(
         &mut self,
         works: &[Work],
-        changes: Vec<Changed>,
+        changes: &[Changed],
         (now, ages, sync): (Instant, bool, bool),
     ) {
         let changed = works.iter().any(|work| !work.is_empty());
@@ -379,75 +294,6 @@ impl Writing {
             );
         }
     }
-}
-
-/// A lane as the file knows it.
-struct Known {
-    id: i64,
-    bounds: super::Bounds,
-    stored: Stored,
-}
-
-/// One transaction for all lanes; `sync`: the disk has it for good when it is committed.
-fn update(
-    file: &mut File,
-    works: &[Work],
-    lanes: &[Known],
-    now_ms: Option<i64>,
-    sync: bool,
-) -> rusqlite::Result<Vec<Changed>> {
-    let change = file.change(sync)?;
-    let mut changes = Vec::new();
-    for (work, lane) in works.iter().zip(lanes) {
-        changes.push(update_lane(&change, work, lane, now_ms)?);
-    }
-    if sync {
-        change.touch()?;
-    }
-    change.commit()?;
-    Ok(changes)
-}
-
-fn update_lane(
-    change: &Change<'_>,
-    work: &Work,
-    lane: &Known,
-    now_ms: Option<i64>,
-) -> rusqlite::Result<Changed> {
-    let mut stored = lane.stored;
-    for &number in &work.remove {
-        if let Some(left) = change.remove(lane.id, number)? {
-            stored.leave(left);
-        }
-    }
-    for entry in &work.insert {
-        change.insert(lane.id, entry)?;
-        stored.messages += 1;
-        stored.bytes += cost(entry);
-        stored.last = entry.number;
-    }
-    if let Some(region) = &work.region {
-        change.remember(lane.id, region)?;
-    }
-    let mut expired = 0;
-    let age_ms = i64::try_from(lane.bounds.age.as_millis()).unwrap_or(i64::MAX);
-    let before = now_ms.map(|now_ms| now_ms.saturating_sub(age_ms));
-    loop {
-        let over = stored.bytes > lane.bounds.bytes;
-        let left = match before {
-            _ if over => change.remove_oldest(lane.id, None)?,
-            Some(before) => change.remove_oldest(lane.id, Some(before))?,
-            None => None,
-        };
-        let Some(left) = left else { break };
-        stored.leave(left);
-        expired += 1;
-    }
-    Ok(Changed { stored, expired })
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

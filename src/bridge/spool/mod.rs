@@ -29,11 +29,13 @@ mod file;
 mod keeper;
 mod open;
 mod queue;
+mod shared;
+mod update;
 
 pub(super) use keeper::Keeper;
 pub(super) use queue::Next;
 
-use self::keeper::Shared;
+use self::shared::Shared;
 
 use bytes::Bytes;
 use std::path::PathBuf;
