@@ -136,6 +136,7 @@ impl Uplink {
 struct Preset {
     broker: String,
     token: bool,
+    password: bool,
     audience: Option<String>,
     lifetime_sec: Option<u64>,
     keep_alive_sec: Option<u64>,
@@ -149,10 +150,15 @@ fn presets() -> BTreeMap<String, Preset> {
     toml::from_str(PRESETS).unwrap_or_default()
 }
 
-/// Every preset, and whether it wants a key.
+/// Every preset, and the key of the login that it wants.
 #[cfg(test)]
-pub(super) fn preset_names() -> Vec<(String, bool)> {
-    presets().into_iter().map(|(name, preset)| (name, preset.token)).collect()
+pub(super) fn preset_names() -> Vec<(String, Option<&'static str>)> {
+    let login = |preset: &Preset| match (preset.token, preset.password) {
+        (true, _) => Some("keyFiles"),
+        (false, true) => Some("username"),
+        (false, false) => None,
+    };
+    presets().into_iter().map(|(name, preset)| (name, login(&preset))).collect()
 }
 
 /// The uplinks that will be connected. `binds` are the addresses of our own listeners.
@@ -275,6 +281,11 @@ impl One<'_> {
             let what = "is missing; this broker takes an observer's traffic only with a token of \
                         its own key: name the files of your gateways' private keys";
             return Err(self.wrong("keyFiles", what));
+        }
+        if files.is_empty() && preset.password && written.username.is_none() {
+            let what = "is missing; this broker wants a login: ask its people for username and \
+                        password";
+            return Err(self.wrong("username", what));
         }
         if files.is_empty() {
             return self.account();

@@ -59,15 +59,19 @@ fn an_area_is_written_as_for_the_whole_hub() {
 #[test]
 fn every_preset_is_a_configuration_once_its_login_is_there() {
     let key = format!("{}40{}", "00".repeat(31), "11".repeat(32));
-    for (name, token) in crate::config::uplinks::preset_names() {
-        let bare = format!("[[uplinks]]\npreset = '{name}'");
-        let text = if token { format!("{bare}\nkeyFiles = ['k']") } else { bare.clone() };
-        let dir = folder(&[("broker.toml", &text), ("k", &key)]);
+    for (name, login) in crate::config::uplinks::preset_names() {
+        let bare = format!("[[uplinks]]\npreset = '{name}'\n");
+        let given = match login {
+            Some("keyFiles") => "keyFiles = ['k']",
+            Some(_) => "username = 'u'\npassword = 'p'",
+            None => "",
+        };
+        let dir = folder(&[("broker.toml", &format!("{bare}{given}")), ("k", &key)]);
         let config = load("broker.toml", dir.path(), &no_env).unwrap();
         assert_eq!(config.uplinks[0].name, name);
-        if token {
+        if let Some(login) = login {
             let error = line(toml(&bare));
-            assert!(error.contains("keyFiles: is missing; this broker takes"), "{name}: {error}");
+            assert!(error.contains(&format!("{login}: is missing; this broker ")), "{error}");
         }
     }
 }
