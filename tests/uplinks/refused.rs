@@ -98,7 +98,7 @@ async fn a_certificate_that_has_expired_a_name_that_nobody_has_and_a_dead_port_a
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_for_another_audience_is_refused_with_what_was_in_it() {
     let dir = tempfile::tempdir().unwrap();
-    key_file(&dir.path().join("hub"));
+    let name = format!("up/{}", key_file(&dir.path().join("hub")));
     let public = free_port();
     let listener = "[broker]\naudience = ['hub.example']\n[[broker.listeners]]\n";
     let text = format!("{listener}bind = '{public}'\naccess = 'accounts'\n");
@@ -116,7 +116,6 @@ async fn a_token_for_another_audience_is_refused_with_what_was_in_it() {
     };
     let home = dir.path().join("hub");
     let wrong = hub(&home, at, &uplink("other.example")).await;
-    let name = wrong.counters().uplinks().into_keys().next().unwrap();
     let refused = until(&wrong, &name, "is refused", |it| !it.last_error.is_empty()).await;
     assert!(refused.last_error.starts_with("login: refused: "), "{}", refused.last_error);
     let words = "the token was for audience \"other.example\" and 3600 s: check `audience`";
