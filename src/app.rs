@@ -25,7 +25,7 @@ use crate::crypto::scope::Regions;
 use crate::message::feed::{Feed, feed};
 use crate::message::queue::{Bounds, Meter, queue};
 use crate::packet::hash::Formula;
-use crate::record::{Area, Home, Observers, Recorder, Rules, SourceRules};
+use crate::record::{Observers, Recorder, Rules, SourceRules};
 use crate::store::{self, Unfinished, Writer};
 use crate::{ingest, message::Inlet};
 
@@ -137,21 +137,10 @@ fn rules(config: &Config) -> anyhow::Result<Rules> {
             ContentHash::CoreScope202604 => Formula::CoreScope202604,
         },
         validate_signatures: config.validate_signatures,
-        home: filters.home.as_ref().map(home),
+        home: filters.home.clone(),
         observers: Observers::new(&filters.observer_blacklist, &filters.observer_regions),
         sources: sources.collect(),
     })
-}
-
-/// What is at home, for the record room.
-fn home(home: &config::Home) -> Home {
-    let area = match &home.area {
-        config::Area::Polygon { corners, buffer_km } => {
-            Area::Polygon { corners: corners.clone(), buffer_km: *buffer_km }
-        }
-        config::Area::Box { lat, lon } => Area::Box { lat: *lat, lon: *lon },
-    };
-    Home { area, drop_foreign: home.drop_foreign }
 }
 
 /// How many nodes of the database are known from the start, where it matters to know any.
@@ -230,6 +219,7 @@ impl Hub {
         let counters = Arc::new(Counters::default());
         let trust = Trust::judge(clock.clone());
         let (feed, fed) = (!config.uplinks.is_empty()).then(feed).unzip();
+        let presence_feed = feed.as_ref().map(Feed::downgrade);
         let (inlet, pipeline) = Pipeline::start(config, &clock, &trust, &counters, feed)?;
         let timekeeper = Timekeeper::start(trust.clone(), Arc::clone(&counters), clock.clone());
         let shutdown = CancellationToken::new();
@@ -251,6 +241,9 @@ impl Hub {
         let desk = broker.desk();
         let look = (timekeeper.look(), desk.clone());
         let health = health(&counters, pipeline.meter.clone(), clock.clone(), look);
+        if let Some(feed) = presence_feed {
+            broker.presence().tell(feed);
+        }
         let bridge = bridge::start(
             &config.sources,
             bridge::Parts {
@@ -266,7 +259,7 @@ impl Hub {
         let uplinks = fed.map(|fed| {
             let parts = bridge::UplinkParts {
                 fed,
-                clock: clock.clone(),
+                trust: trust.clone(),
                 counters: Arc::clone(&counters),
                 data_dir: control::data_dir(&config.db_path).to_owned(),
                 random: bridge::Random::system(),

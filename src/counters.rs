@@ -9,8 +9,6 @@ mod state;
 pub use sources::SourceState;
 pub use state::{ClockState, IngestState, Pinned, QueueState, Reader, UplinkState};
 
-use self::sources::MAY_BE_AWAY_MS;
-
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -249,7 +247,6 @@ impl Counters {
         let state_file = lock(&self.state_file).clone();
         let clock = lock(&self.clock).clone();
         let uplinks = self.uplinks();
-        let cut_off = |u: &UplinkState| !u.connected && now_ms - u.since_ms > MAY_BE_AWAY_MS;
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -262,7 +259,7 @@ impl Counters {
                 && state_file.trouble.is_none()
                 && writer.migration.as_ref().is_none_or(|m| m.trouble.is_none())
                 && !sources.values().any(|source| source.needs_you(now_ms))
-                && !uplinks.values().any(cut_off),
+                && !uplinks.values().any(|it| it.needs_you(started_at_ms, now_ms)),
             listeners: lock(&self.listeners).clone(),
             sources,
             uplinks,

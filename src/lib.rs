@@ -21,6 +21,7 @@
 //! | a key, a MAC, a signature, a scope code | [`crypto`] |
 //! | a JSON spelling or a topic form of some publisher | [`envelope`] |
 //! | what a message means for the tables | [`record`] |
+//! | what a part of the world is (`geo_filter`) | [`area`] |
 //! | a column, a table, an index | [`store`]`::schema`, and the statement in [`store`]`::statements` that fills it |
 //! | a listener, a login, a permission of the broker | [`broker`]`::listener`, `::login`, `::access` |
 //! | what an older database lacks | [`store`]`::upgrade` if it takes no time, else a step of [`store`]`::migrate` |
@@ -37,6 +38,7 @@
 //! [`bridge`] never meet [`packet`], [`store`] or each other. [`app`] alone knows every room.
 
 pub mod app;
+pub mod area;
 pub mod bridge;
 pub mod broker;
 pub mod cli;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::app;
+use crate::area::{Area, Home};
 use crate::broker::Certificate;
 use crate::clock::Clock;
-use crate::config::{Area, ChannelKey, Config, Home, Login, Retention, Source, Uplink};
+use crate::config::{ChannelKey, Config, Login, Retention, Source, Uplink};
 
 /// Arguments of `meshbox check`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -149,17 +150,21 @@ fn uplink_in_words(uplink: &Uplink) -> String {
         Login::Account { username: None, .. } => "anonymous".to_owned(),
         Login::Account { username: Some(name), .. } => format!("as {name:?}"),
         Login::Token { keys, audience, lifetime, .. } => {
-            format!("{} key(s), tokens for {audience} of {} s", keys.len(), lifetime.as_secs())
+            let many =
+                if keys.len() == 1 { "1 key".into() } else { format!("{} keys", keys.len()) };
+            format!("with {many}, tokens for {audience} of {} s", lifetime.as_secs())
         }
     };
     format!(
-        "{} {}, {login}, topic {}, {}, regions {}, observers {}, at most {}/s{}{}, {} MiB or {} h wait",
+        "{} {}, {login}, topic {}, {}, regions {}, observers {}{}, at most {}/s{}{}; what cannot be \
+         sent waits, up to {} MiB and {} h",
         uplink.name,
         uplink.remote,
         uplink.topic,
         uplink.types.join(" "),
         list_or(&uplink.regions, "all"),
         list_or(&uplink.observers, "all"),
+        uplink.area.as_ref().map_or_else(String::new, |it| format!(", adverts in {}", area(it))),
         uplink.rate,
         if uplink.retain { ", status retained" } else { "" },
         if uplink.needs_origin_id { ", with origin_id" } else { "" },
@@ -180,16 +185,20 @@ fn hashtags(config: &Config) -> usize {
 
 /// The area that is at home.
 fn home_in_words(home: &Home) -> String {
-    let area = match &home.area {
+    let area = area(&home.area);
+    let fate = if home.drop_foreign { "not stored" } else { "stored and flagged" };
+    format!("{area}; adverts from elsewhere are {fate}")
+}
+
+fn area(area: &Area) -> String {
+    match area {
         Area::Polygon { corners, buffer_km } => {
             format!("a polygon of {} corners and {buffer_km} km around it", corners.len())
         }
         Area::Box { lat: [south, north], lon: [west, east] } => {
             format!("{south} to {north} north, {west} to {east} east")
         }
-    };
-    let fate = if home.drop_foreign { "not stored" } else { "stored and flagged" };
-    format!("{area}; adverts from elsewhere are {fate}")
+    }
 }
 
 /// Whose messages are taken.
@@ -287,7 +296,7 @@ fn as_json(config: &Config, nodes: &[String]) -> serde_json::Value {
         "uplinks": config.uplinks.iter().map(|it| json!({
             "name": it.name, "broker": it.remote.to_string(), "topic": it.topic,
             "types": it.types, "regions": it.regions, "observers": it.observers,
-            "payloadTypes": it.payload_types, "sources": it.sources, "rate": it.rate,
+            "payloadTypes": it.payload_types, "area": it.area.as_ref().map(area), "sources": it.sources, "rate": it.rate,
             "retain": it.retain, "needsOriginId": it.needs_origin_id,
         })).collect::<Vec<_>>(),
         "channels": {"byName": hashtags, "byKey": config.channel_keys.len() - hashtags},

@@ -222,7 +222,15 @@ fn uplink_in_words(uplink: &UplinkState, now_ms: i64) -> String {
         uplink.waiting,
         uplink.waiting_bytes
     );
-    for (count, what) in [(uplink.expired, "expired"), (uplink.set_aside, "set aside")] {
+    if let Some(at) = uplink.waiting_since_ms {
+        text.push_str(&format!(" for {}", span(now_ms - at)));
+    }
+    for (count, what) in [
+        (uplink.unwritten, "of them not on disk"),
+        (uplink.expired, "expired"),
+        (uplink.lost, "lost: the hub was too busy, or its disk took nothing"),
+        (uplink.set_aside, "set aside"),
+    ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));
         }

@@ -115,6 +115,11 @@ impl Trust {
         self.with(|judge, clock| judge.arrival_ms(said_ms, clock.ran())).unwrap_or(said_ms)
     }
 
+    /// The clock that is judged.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
     /// The time, right or wrong, in milliseconds since the Unix epoch.
     pub fn said_ms(&self) -> i64 {
         self.clock.now_ms()

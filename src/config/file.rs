@@ -331,6 +331,9 @@ pub(super) struct Uplink {
     pub observers: Option<Vec<String>>,
     /// Payload types (0 to 15) of packets that are passed on.
     pub payload_types: Option<Vec<i64>>,
+    /// The area whose adverts are passed on.
+    #[serde(rename = "geo_filter")]
+    pub geo_filter: Option<GeoFilter>,
     /// Whether what sources bring is passed on too.
     pub sources: Option<bool>,
     /// Messages a second.

@@ -1,9 +1,10 @@
 //! Who is left out.
 
 use super::error::Error;
-use super::home::{self, Home};
+use super::home;
 use super::judge::{Blame, Judge};
 use super::tree::At;
+use crate::area::Home;
 
 /// Who is left out.
 #[derive(Clone, Debug, Default, PartialEq)]

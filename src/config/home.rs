@@ -4,35 +4,7 @@ use super::error::Error;
 use super::file::GeoFilter;
 use super::judge::{Blame, Judge};
 use super::tree::{At, Dialect};
-
-/// The area that is at home.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Home {
-    /// Where it is (`geo_filter`).
-    pub area: Area,
-    /// Whether adverts from elsewhere are not stored (`foreignAdverts.mode` is `drop`); otherwise
-    /// their nodes are flagged.
-    pub drop_foreign: bool,
-}
-
-/// What `geo_filter` describes. A polygon goes before a box, as in CoreScope.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Area {
-    /// Three or more corners, `[degrees north, degrees east]`.
-    Polygon {
-        /// The corners in order.
-        corners: Vec<[f64; 2]>,
-        /// The margin around it, in kilometres.
-        buffer_km: f64,
-    },
-    /// Between two parallels and two meridians, in degrees.
-    Box {
-        /// The southern and the northern edge.
-        lat: [f64; 2],
-        /// The western and the eastern edge.
-        lon: [f64; 2],
-    },
-}
+use crate::area::{Area, Home};
 
 /// `None` where everywhere is home.
 pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Option<Home>, Error> {
@@ -40,15 +12,23 @@ pub(super) fn judge(judge: &mut Judge<'_>) -> Result<Option<Home>, Error> {
     let at = At::key("foreignAdverts").then("mode");
     let drop_foreign = judge.word(&at, mode, &[("flag", false), ("drop", true)], false)?;
     let Some(written) = judge.written.file.geo_filter.as_ref() else { return Ok(None) };
-    let area = match polygon(judge, written)? {
-        None => bounds(judge, written)?,
-        polygon => polygon,
-    };
+    let area = area(judge, &At::key("geo_filter"), written)?;
     Ok(area.map(|area| Home { area, drop_foreign }))
 }
 
-fn polygon(judge: &mut Judge<'_>, written: &GeoFilter) -> Result<Option<Area>, Error> {
-    let at = At::key("geo_filter");
+/// What is written at this place; `None`: everywhere. A polygon goes before a box, as in CoreScope.
+pub(super) fn area(
+    judge: &mut Judge<'_>,
+    at: &At,
+    written: &GeoFilter,
+) -> Result<Option<Area>, Error> {
+    match polygon(judge, at, written)? {
+        None => bounds(judge, at, written),
+        polygon => Ok(polygon),
+    }
+}
+
+fn polygon(judge: &mut Judge<'_>, at: &At, written: &GeoFilter) -> Result<Option<Area>, Error> {
     let given = written.polygon.as_deref().unwrap_or_default();
     let mut corners = Vec::new();
     for (index, corner) in given.iter().enumerate() {
@@ -82,12 +62,12 @@ fn is_place(corner: &[f64]) -> bool {
 }
 
 /// All four edges, or no box.
-fn bounds(judge: &mut Judge<'_>, written: &GeoFilter) -> Result<Option<Area>, Error> {
-    let at = Blame::Key(At::key("geo_filter"));
+fn bounds(judge: &mut Judge<'_>, at: &At, written: &GeoFilter) -> Result<Option<Area>, Error> {
+    let at = Blame::Key(at.clone());
     let edges = [written.lat_min, written.lat_max, written.lon_min, written.lon_max];
     let [Some(south), Some(north), Some(west), Some(east)] = edges else {
         if edges.iter().any(Option::is_some) || written.buffer_km.is_some() {
-            let what = "is no area, so that everywhere is home; give a polygon, or all of latMin, \
+            let what = "is no area, so that everywhere is inside; give a polygon, or all of latMin, \
                         latMax, lonMin and lonMax";
             judge.complain(&at, what)?;
         }

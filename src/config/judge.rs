@@ -66,7 +66,7 @@ impl Judge<'_> {
         let broker = listeners::judge(&mut self)?;
         let binds: Vec<_> = broker.listeners.iter().map(|listener| listener.bind).collect();
         let sources = sources::judge(&mut self, broker.enabled, &binds)?;
-        let uplinks = uplinks::judge(&self, &binds)?;
+        let uplinks = uplinks::judge(&mut self, &binds)?;
         let channel_keys = channels::judge(&mut self)?;
         let node_keys = node_keys::judge(&mut self)?;
         if broker.listeners.is_empty() && sources.is_empty() {

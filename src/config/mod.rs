@@ -54,7 +54,6 @@ pub use accounts::{Account, Accounts, AccountsFile, Role};
 pub use channels::ChannelKey;
 pub use error::Error;
 pub use filters::Filters;
-pub use home::{Area, Home};
 pub use listeners::{Access, Broker, CertificateFiles, Listener, MOST_CONNECTIONS, Transport};
 pub use logins::{Audience, Logins, TOKEN_SKEW_SEC};
 pub use network::Network;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::error::Error;
-use super::file;
 use super::judge::Blame;
 use super::judge::Judge;
 use super::node_keys::NodeKey;
@@ -16,6 +15,8 @@ use super::secret::Secret;
 use super::sources::from_file;
 use super::tree::At;
 use super::url;
+use super::{file, home};
+use crate::area::Area;
 
 /// The presets' data file.
 const PRESETS: &str = include_str!("presets.toml");
@@ -60,6 +61,9 @@ pub struct Uplink {
     pub observers: Vec<String>,
     /// Payload types of packets; empty: all.
     pub payload_types: Vec<u8>,
+    /// Where the nodes are whose adverts are passed on; `None`: everywhere. What says no position
+    /// passes.
+    pub area: Option<Area>,
     /// Whether what sources bring is passed on too.
     pub sources: bool,
     /// Messages a second.
@@ -114,6 +118,7 @@ impl Uplink {
             regions: Vec::new(),
             observers: Vec::new(),
             payload_types: Vec::new(),
+            area: None,
             sources: false,
             rate: RATE.unsigned_abs().try_into().unwrap_or(u32::MAX),
             retain: false,
@@ -131,6 +136,7 @@ impl Uplink {
 struct Preset {
     broker: String,
     token: bool,
+    password: bool,
     audience: Option<String>,
     lifetime_sec: Option<u64>,
     keep_alive_sec: Option<u64>,
@@ -144,12 +150,29 @@ fn presets() -> BTreeMap<String, Preset> {
     toml::from_str(PRESETS).unwrap_or_default()
 }
 
+/// Every preset, and the key of the login that it wants.
+#[cfg(test)]
+pub(super) fn preset_names() -> Vec<(String, Option<&'static str>)> {
+    let login = |preset: &Preset| match (preset.token, preset.password) {
+        (true, _) => Some("keyFiles"),
+        (false, true) => Some("username"),
+        (false, false) => None,
+    };
+    presets().into_iter().map(|(name, preset)| (name, login(&preset))).collect()
+}
+
 /// The uplinks that will be connected. `binds` are the addresses of our own listeners.
-pub(super) fn judge(judge: &Judge<'_>, binds: &[SocketAddr]) -> Result<Vec<Uplink>, Error> {
+pub(super) fn judge(judge: &mut Judge<'_>, binds: &[SocketAddr]) -> Result<Vec<Uplink>, Error> {
     let presets = presets();
     let mut uplinks: Vec<Uplink> = Vec::new();
-    for (index, written) in judge.written.file.uplinks.iter().flatten().enumerate() {
-        let one = One { judge, written, at: At::key("uplinks").index(index) };
+    let file = &judge.written.file;
+    for (index, written) in file.uplinks.iter().flatten().enumerate() {
+        let at = At::key("uplinks").index(index);
+        let area = match &written.geo_filter {
+            Some(written) => home::area(judge, &at.then("geo_filter"), written)?,
+            None => None,
+        };
+        let one = One { judge, written, at, area };
         let uplink = one.uplink(&presets, binds)?;
         if uplinks.iter().any(|known| known.name == uplink.name) {
             let what = format!("{:?} is the name of another one; give each its own", uplink.name);
@@ -165,6 +188,7 @@ struct One<'a> {
     judge: &'a Judge<'a>,
     written: &'a file::Uplink,
     at: At,
+    area: Option<Area>,
 }
 
 impl One<'_> {
@@ -213,6 +237,7 @@ impl One<'_> {
             regions: upper(&written.regions),
             observers: upper(&written.observers),
             payload_types: self.payload_types()?,
+            area: self.area.clone(),
             sources: written.sources.unwrap_or(false),
             rate: rate.unsigned_abs().try_into().unwrap_or(u32::MAX),
             retain: written.retain.unwrap_or(preset.retain),
@@ -256,6 +281,11 @@ impl One<'_> {
             let what = "is missing; this broker takes an observer's traffic only with a token of \
                         its own key: name the files of your gateways' private keys";
             return Err(self.wrong("keyFiles", what));
+        }
+        if files.is_empty() && preset.password && written.username.is_none() {
+            let what = "is missing; this broker wants a login: ask its people for username and \
+                        password";
+            return Err(self.wrong("username", what));
         }
         if files.is_empty() {
             return self.account();

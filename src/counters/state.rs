@@ -42,12 +42,21 @@ pub struct UplinkState {
     pub sent: u64,
     /// When the last one was, in milliseconds since the Unix epoch.
     pub last_sent_ms: Option<i64>,
-    /// Messages that wait, in memory and on disk.
+    /// Messages that wait or are under way, in memory and on disk.
     pub waiting: u64,
     /// Their bytes.
     pub waiting_bytes: u64,
+    /// Those of them that are not on disk: a kill -9 would lose them.
+    #[serde(default)]
+    pub unwritten: u64,
+    /// Since when there are any, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub waiting_since_ms: Option<i64>,
     /// Messages that grew too old or found no room.
     pub expired: u64,
+    /// Messages that memory did not hold: the hub was too busy, or its disk took nothing.
+    #[serde(default)]
+    pub lost: u64,
     /// Messages that ended the connection again and again.
     pub set_aside: u64,
     /// The last error, in words, without credentials; empty while all is well.
@@ -84,6 +93,19 @@ pub struct QueueState {
 pub struct IngestState {
     /// That it does not, in words; `None` while it does, or while nothing waits.
     pub trouble: Option<String>,
+}
+
+/// An uplink that is away, or has acknowledged nothing while something waited, for longer needs a
+/// person: longer than a dial and a wait between two of them take.
+const MAY_BE_STUCK_MS: i64 = 45_000;
+
+impl UplinkState {
+    /// Whether it passes nothing on although it should, in a hub that started then.
+    pub(super) fn needs_you(&self, started_at_ms: i64, now_ms: i64) -> bool {
+        let since = |at_ms: i64| now_ms - at_ms.max(started_at_ms) > MAY_BE_STUCK_MS;
+        let stuck = |waits_ms: i64| since(waits_ms.max(self.last_sent_ms.unwrap_or(waits_ms)));
+        !self.connected && since(self.since_ms) || self.waiting_since_ms.is_some_and(stuck)
+    }
 }
 
 /// Whether our own clock can be believed.

@@ -14,6 +14,7 @@ pub(super) fn copy(message: &Message) -> Option<Heard> {
         origin: message.origin.clone(),
         payload_type: None,
         position: None,
+        presence: None,
         at_ms: message.received_at_ms,
     })
 }

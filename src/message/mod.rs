@@ -9,7 +9,7 @@ pub mod queue;
 pub mod receipt;
 pub mod topic;
 
-pub use feed::{Fed, Feed, Heard};
+pub use feed::{Fed, Feed, Heard, Presence, WeakFeed};
 pub use queue::{Inlet, Meter, Outlet, Place};
 pub use receipt::{Completion, Outcome, Receipt};
 

@@ -1,8 +1,8 @@
 //! What an advert may do to the table of nodes.
 
-use super::area::Home;
 use super::refusal::{ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, Refusal};
 use super::rows::NodeRow;
+use crate::area::Home;
 use crate::packet::hex::Hex;
 use crate::packet::payload::Advert;
 use crate::packet::payload::app_data::{Fields, Position};
@@ -84,8 +84,8 @@ fn is_somewhere(position: &Position) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::area::Area;
     use crate::packet::payload::app_data::{AppData, NodeType};
-    use crate::record::Area;
 
     fn advert<'a>(key: &'a [u8; 32], position: Option<(i32, i32)>, tail: &'a [u8]) -> Advert<'a> {
         let fields = Fields {

@@ -8,14 +8,13 @@
 //! | which message becomes what | `recorder.rs` |
 //! | what a row holds | [`rows`](Record) |
 //! | CoreScope's JSON of a payload | [`decoded`](Decoded) |
-//! | where home is, for adverts from elsewhere | [`Area`] |
+//! | where home is, for adverts from elsewhere | [`crate::area`] |
 //! | whose messages are taken | [`Observers`] |
 //! | how packets of our own nodes are opened | [`Opener`] |
 //! | all that can be told about one packet, without a message | [`Reading`] |
 //! | why a message becomes no record | `refusal.rs`, [`crate::packet::Error`], [`crate::envelope::Unread`] |
 
 mod advert;
-mod area;
 mod companion;
 mod decoded;
 mod inside;
@@ -29,7 +28,6 @@ mod rules;
 mod unsealed;
 mod verdicts;
 
-pub use area::{Area, Home};
 pub use decoded::Decoded;
 pub use inside::Inside;
 pub use observers::Observers;

@@ -1,7 +1,7 @@
 //! What decides how messages become records.
 
-use super::area::Home;
 use super::observers::Observers;
+use crate::area::Home;
 use crate::crypto::channel::Keyring;
 use crate::crypto::peer::NodeKey;
 use crate::crypto::scope::Regions;

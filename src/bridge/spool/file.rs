@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use std::path::{Path, PathBuf};
 
 /// The version of the schema below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Messages that were set aside and are kept for a person, of all lanes.
 const SET_ASIDE: i64 = 100;
@@ -16,7 +16,12 @@ const SET_ASIDE: i64 = 100;
 const READ_BYTES: usize = 1 << 20;
 
 const SCHEMA: &str = "
-    CREATE TABLE lanes (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE lanes (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        region TEXT,
+        syncs INTEGER NOT NULL DEFAULT 0
+    );
     CREATE TABLE messages (
         lane INTEGER NOT NULL,
         number INTEGER NOT NULL,
@@ -34,6 +39,11 @@ const SCHEMA: &str = "
         at_ms INTEGER NOT NULL,
         reason TEXT NOT NULL
     );";
+
+/// What version 1 lacks.
+const FROM_1: &str = "
+    ALTER TABLE lanes ADD COLUMN region TEXT;
+    ALTER TABLE lanes ADD COLUMN syncs INTEGER NOT NULL DEFAULT 0;";
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +92,14 @@ pub(super) struct Stored {
     pub(super) last: u64,
 }
 
+impl Stored {
+    /// A message has left.
+    pub(super) fn leave(&mut self, left: Left) {
+        self.messages = self.messages.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(left.bytes);
+    }
+}
+
 impl File {
     /// Opens or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
@@ -96,11 +114,12 @@ impl File {
         Ok(Self { conn })
     }
 
-    /// The row of a lane, and what it has.
-    pub(super) fn lane(&self, name: &str) -> rusqlite::Result<(i64, Stored)> {
+    /// The row of a lane, what it has, and the region of its observer.
+    pub(super) fn lane(&self, name: &str) -> rusqlite::Result<(i64, Stored, Option<String>)> {
         self.conn.execute("INSERT OR IGNORE INTO lanes (name) VALUES (?1)", [name])?;
-        let id =
-            self.conn.query_row("SELECT id FROM lanes WHERE name = ?1", [name], |r| r.get(0))?;
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let select = "SELECT id, region FROM lanes WHERE name = ?1";
+        let (id, region): (i64, Option<String>) = self.conn.query_row(select, [name], row)?;
         let stored = self.conn.query_row(
             "SELECT COUNT(*), COALESCE(SUM(LENGTH(topic) + LENGTH(payload)), 0),
                     COALESCE(MAX(number), 0)
@@ -112,7 +131,7 @@ impl File {
                 Ok(Stored { messages, bytes, last: whole(row, 2)? })
             },
         )?;
-        Ok((id, stored))
+        Ok((id, stored, region))
     }
 
     /// The next messages after a number.
@@ -150,8 +169,11 @@ impl File {
         let _ = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Begins a change of the file.
-    pub(super) fn change(&mut self) -> rusqlite::Result<Change<'_>> {
+    /// Begins a change of the file. Once it is committed it survives our own end; with `sync` a power
+    /// cut too, and with it every change before it: they are in the same log.
+    pub(super) fn change(&mut self, sync: bool) -> rusqlite::Result<Change<'_>> {
+        let level = if sync { "FULL" } else { "NORMAL" };
+        self.conn.pragma_update(None, "synchronous", level)?;
         let tx = self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         Ok(Change { tx })
     }
@@ -185,12 +207,24 @@ impl Change<'_> {
             .execute(params![
                 lane,
                 sql(entry.number),
-                entry.topic,
+                &*entry.topic,
                 &entry.payload[..],
                 entry.retain,
                 entry.at_ms
             ])
             .map(drop)
+    }
+
+    /// Notes the region of a lane's observer.
+    pub(super) fn remember(&self, lane: i64, region: &str) -> rusqlite::Result<()> {
+        let sql = "UPDATE lanes SET region = ?2 WHERE id = ?1";
+        self.tx.prepare_cached(sql)?.execute(params![lane, region]).map(drop)
+    }
+
+    /// Changes a row, so that there is something to commit.
+    pub(super) fn touch(&self) -> rusqlite::Result<()> {
+        let sql = "UPDATE lanes SET syncs = syncs + 1 WHERE id = (SELECT MIN(id) FROM lanes)";
+        self.tx.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     /// Takes a message out; `None` if it is not there.
@@ -225,7 +259,7 @@ impl Change<'_> {
     pub(super) fn keep_aside(&self, lane: &str, it: &Entry, reason: &str) -> rusqlite::Result<()> {
         self.tx.execute(
             "INSERT INTO set_aside (lane, topic, payload, at_ms, reason) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![lane, it.topic, &it.payload[..], it.at_ms, reason],
+            params![lane, &*it.topic, &it.payload[..], it.at_ms, reason],
         )?;
         self.tx.execute(
             "DELETE FROM set_aside WHERE id <= (SELECT MAX(id) FROM set_aside) - ?1",
@@ -245,12 +279,10 @@ fn prepare(conn: &mut Connection, found: i64) -> rusqlite::Result<()> {
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     }
     conn.pragma_update(None, "journal_mode", "WAL")?;
-    // A commit survives a power cut. There is at most one a second, and none while uplinks work.
-    conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "cache_size", -512)?;
-    if found == 0 {
+    if found < VERSION {
         let tx = conn.transaction()?;
-        tx.execute_batch(SCHEMA)?;
+        tx.execute_batch(if found == 0 { SCHEMA } else { FROM_1 })?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }
@@ -268,7 +300,7 @@ fn shrink(conn: &Connection) -> rusqlite::Result<()> {
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
         number: whole(row, 0)?,
-        topic: row.get(1)?,
+        topic: row.get::<_, String>(1)?.into(),
         payload: Bytes::from(row.get::<_, Vec<u8>>(2)?),
         retain: row.get(3)?,
         at_ms: row.get(4)?,

@@ -1,32 +1,41 @@
 //! The thread that owns the spool's file.
 
-use super::file::{File, FileError, Stored};
-use super::{Bounds, COMMANDS, Command, Depth, Entry, Lane, OVERHEAD, Plan, WRITE_AFTER};
-use crate::clock::Clock;
+use super::file::{File, FileError};
+use super::open::open;
+use super::queue::{Changed, Queue, Work};
+use super::shared::{Asked, Shared};
+use super::update::{Known, update};
+use super::{Depth, Lane, Plan, Read, SYNC_EVERY};
+use crate::clock::Trust;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
-/// What waits in memory while the file cannot be written, in bytes and for each lane; the oldest
-/// goes first.
-const FRESH_BYTES: u64 = 4 << 20;
+/// What waits in memory while the file cannot be written, in bytes, shared out among the lanes.
+const ROOM: u64 = 4 << 20;
 
-/// What waits for an uplink that is configured no more is kept so long: it may come back.
-const ORPHAN_AGE_MS: i64 = 7 * 86_400_000;
+/// No lane has less: one message of the largest size.
+const LEAST_ROOM: u64 = 512 << 10;
+
+/// How often the keeper looks while something is in memory.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often the file is searched for what has grown too old.
+const AGE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long it waits after a failure before it writes again.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How often a file that cannot be written is spoken of.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// The running keeper. It ends, with everything written, when every [`Lane`] is dropped.
+/// The running keeper.
 #[derive(Debug)]
 pub(in crate::bridge) struct Keeper {
     thread: JoinHandle<()>,
-    depths: Arc<Mutex<Vec<Depth>>>,
+    shared: Arc<Shared>,
 }
 
 impl Keeper {
@@ -39,371 +48,252 @@ impl Keeper {
     /// [`FileError`]: no file at all can be had there.
     pub(in crate::bridge) fn start(
         plan: Plan,
-        clock: Clock,
+        trust: Trust,
     ) -> Result<(Self, Vec<Lane>), FileError> {
-        let (file, kept) = open(&plan, &clock)?;
-        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (file, kept) = open(&plan, &trust)?;
         let count = plan.lanes.len();
-        let lanes = (0..count).map(|number| Lane { number, commands: commands.clone() }).collect();
-        // Of its own: the thread is blocked by the disk again and again.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(FileError::Thread)?;
-        let work = Work {
+        let room = (ROOM / count.max(1) as u64).max(LEAST_ROOM);
+        let now_ms = trust.said_ms();
+        let queues =
+            plan.lanes.into_iter().zip(kept).map(|(l, k)| Queue::new(l, k, room, now_ms)).collect();
+        let shared = Arc::new(Shared::new(queues));
+        let lanes = (0..count).map(|number| Lane { number, shared: Arc::clone(&shared) }).collect();
+        let work = Writing {
             file,
-            lanes: plan.lanes.into_iter().zip(kept).map(Queue::new).collect(),
-            clock,
-            depths: Arc::new(Mutex::new(vec![Depth::default(); count])),
+            trust,
+            shared: Arc::clone(&shared),
             said: None,
+            aged: None,
+            unsynced: None,
+            not_before: None,
         };
-        work.show();
-        let depths = Arc::clone(&work.depths);
         let thread = std::thread::Builder::new()
             .name("spool".into())
-            .spawn(move || runtime.block_on(work.run(inbox)))
+            .spawn(move || work.run())
             .map_err(FileError::Thread)?;
-        Ok((Self { thread, depths }, lanes))
+        Ok((Self { thread, shared }, lanes))
     }
 
     /// What each lane has, in the order of the plan.
     pub(in crate::bridge) fn depths(&self) -> Vec<Depth> {
-        lock(&self.depths).clone()
+        self.shared.desk().queues.iter().map(Queue::depth).collect()
     }
 
-    /// Waits until everything is written; every lane must be dropped before. Blocking.
-    pub(in crate::bridge) fn join(self) {
+    /// Writes everything and ends. Blocking.
+    pub(in crate::bridge) fn finish(self) {
+        self.shared.desk().ended = true;
+        self.shared.bell.notify_one();
         // A panic has been logged by the panic hook.
         let _ = self.thread.join();
     }
 }
 
-/// Opens the file and reads what each lane has.
-fn open(plan: &Plan, clock: &Clock) -> Result<(File, Vec<(i64, Stored)>), FileError> {
-    let read = |path: &Path| {
-        let file = File::open(path)?;
-        let kept: rusqlite::Result<Vec<_>> =
-            plan.lanes.iter().map(|(name, _)| file.lane(name)).collect();
-        let unusable = |source| FileError::Unusable { path: path.to_owned(), source };
-        Ok((file, kept.map_err(unusable)?))
-    };
-    let opened = match read(&plan.path) {
-        Err(FileError::Unusable { source, .. }) if is_damaged(&source) => {
-            let aside = beside(&plan.path, clock.now_ms());
-            tracing::error!(
-                "the spool {} is damaged ({source}); it is moved to {}, and what waited in it is \
-                 not passed on",
-                plan.path.display(),
-                aside.display()
-            );
-            let moved = std::fs::rename(&plan.path, &aside);
-            for ending in ["-wal", "-shm"] {
-                let mut name = plan.path.clone().into_os_string();
-                name.push(ending);
-                // Without its database it means nothing, and would spoil the new one.
-                let _ = std::fs::remove_file(name);
-            }
-            let unmoved = |reason| FileError::Unmoved { path: plan.path.clone(), reason };
-            moved.map_err(unmoved)?;
-            read(&plan.path)
-        }
-        other => other,
-    };
-    let (file, kept) = opened?;
-    let ids: Vec<i64> = kept.iter().map(|(id, _)| *id).collect();
-    match file.forget_orphans(&ids, clock.now_ms().saturating_sub(ORPHAN_AGE_MS)) {
-        Ok(0) => {}
-        Ok(gone) => tracing::info!("forgot {gone} messages of uplinks that are configured no more"),
-        Err(error) => tracing::warn!("old messages of former uplinks stay in the spool: {error}"),
-    }
-    Ok((file, kept))
-}
-
-fn is_damaged(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
-}
-
-fn beside(path: &Path, now_ms: i64) -> PathBuf {
-    let mut name = path.to_path_buf().into_os_string();
-    name.push(format!(".damaged-{now_ms}"));
-    name.into()
-}
-
-/// One lane as the keeper has it.
-struct Queue {
-    name: String,
-    bounds: Bounds,
-    id: i64,
-    stored: Stored,
-    /// Not in the file, by number; all above what is stored.
-    fresh: BTreeMap<u64, Fresh>,
-    fresh_bytes: u64,
-    /// Acknowledged, and still in the file.
-    done: Vec<u64>,
-    last: u64,
-    expired: u64,
-    set_aside: u64,
-}
-
-struct Fresh {
-    entry: Entry,
-    since: Instant,
-}
-
-impl Queue {
-    fn new(((name, bounds), (id, stored)): ((String, Bounds), (i64, Stored))) -> Self {
-        let (fresh, done) = (BTreeMap::new(), Vec::new());
-        let last = stored.last;
-        Self {
-            name,
-            bounds,
-            id,
-            stored,
-            fresh,
-            fresh_bytes: 0,
-            done,
-            last,
-            expired: 0,
-            set_aside: 0,
-        }
-    }
-
-    fn append(&mut self, mut entry: Entry, now: Instant) {
-        self.last += 1;
-        entry.number = self.last;
-        self.fresh_bytes += cost(&entry);
-        self.fresh.insert(self.last, Fresh { entry, since: now });
-        while self.fresh_bytes > FRESH_BYTES {
-            let Some((_, oldest)) = self.fresh.pop_first() else { break };
-            self.fresh_bytes -= cost(&oldest.entry);
-            self.expired += 1;
-        }
-    }
-
-    fn done(&mut self, numbers: Vec<u64>) {
-        for number in numbers {
-            match self.fresh.remove(&number) {
-                Some(fresh) => self.fresh_bytes -= cost(&fresh.entry),
-                None => self.done.push(number),
-            }
-        }
-    }
-
-    /// The next messages: those in the file come before those in memory.
-    fn next(&self, file: &File, after: u64, limit: usize) -> rusqlite::Result<Vec<Entry>> {
-        let mut from = after;
-        while self.stored.messages > 0 && from < self.stored.last {
-            let mut entries = file.next(self.id, from, limit)?;
-            let Some(last) = entries.last() else { break };
-            from = last.number;
-            entries.retain(|entry| !self.done.contains(&entry.number));
-            if !entries.is_empty() {
-                return Ok(entries);
-            }
-        }
-        let rest = self.fresh.range(after.saturating_add(1)..).take(limit);
-        Ok(rest.map(|(_, fresh)| fresh.entry.clone()).collect())
-    }
-
-    fn depth(&self) -> Depth {
-        Depth {
-            messages: (self.stored.messages + self.fresh.len() as u64)
-                .saturating_sub(self.done.len() as u64),
-            bytes: self.stored.bytes + self.fresh_bytes,
-            expired: self.expired,
-            set_aside: self.set_aside,
-        }
-    }
-
-    fn has_work(&self, now: Instant, all: bool) -> bool {
-        let old = |fresh: &Fresh| all || now.duration_since(fresh.since) >= WRITE_AFTER;
-        // What is in the file may have grown too old.
-        let waits = self.stored.messages > 0 || !self.done.is_empty();
-        waits || self.fresh.values().next().is_some_and(old)
-    }
-}
-
-fn cost(entry: &Entry) -> u64 {
-    (entry.topic.len() + entry.payload.len()) as u64 + OVERHEAD
-}
-
-struct Work {
+/// The keeper's own.
+struct Writing {
     file: File,
-    lanes: Vec<Queue>,
-    clock: Clock,
-    depths: Arc<Mutex<Vec<Depth>>>,
+    trust: Trust,
+    shared: Arc<Shared>,
     /// When trouble with the file was last spoken of.
     said: Option<Instant>,
+    /// When the file was last searched for what is too old.
+    aged: Option<Instant>,
+    /// Since when there is something that the disk may not have for good.
+    unsynced: Option<Instant>,
+    /// After a failure.
+    not_before: Option<Instant>,
 }
 
-impl Work {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let mut due = Instant::now() + WRITE_AFTER;
+/// When the keeper ends, however that is, whoever waits for an answer learns it.
+struct Leaving(Arc<Shared>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut desk = self.0.desk();
+        desk.gone = true;
+        desk.asked.clear();
+    }
+}
+
+impl Writing {
+    fn run(mut self) {
+        let _leaving = Leaving(Arc::clone(&self.shared));
         loop {
-            match tokio::time::timeout_at(due, inbox.recv()).await {
-                Ok(Some(command)) => self.obey(command),
-                Ok(None) => break,
-                Err(_) => {}
+            let (asked, ended) = self.wait();
+            for asked in asked {
+                self.answer(asked);
             }
             let now = Instant::now();
-            if now >= due {
-                self.write(now, false);
-                due = now + WRITE_AFTER;
+            if ended {
+                // Batch by batch, and what cannot be written now cannot be written.
+                while self.write(now, true) {}
+                break;
             }
-            self.show();
+            if self.not_before.is_none_or(|at| at <= now) {
+                self.write(now, false);
+            }
         }
-        self.write(Instant::now(), true);
         self.file.close();
     }
 
-    fn obey(&mut self, command: Command) {
-        let now = Instant::now();
-        match command {
-            Command::Append { lane, entry } => {
-                if let Some(queue) = self.lanes.get_mut(lane) {
-                    queue.append(entry, now);
-                }
+    /// Waits until there is something to do.
+    fn wait(&mut self) -> (VecDeque<Asked>, bool) {
+        let shared = Arc::clone(&self.shared);
+        let mut desk = shared.desk();
+        loop {
+            if !desk.asked.is_empty() || desk.ended {
+                return (std::mem::take(&mut desk.asked), desk.ended);
             }
-            Command::Done { lane, numbers } => {
-                if let Some(queue) = self.lanes.get_mut(lane) {
-                    queue.done(numbers);
-                }
+            let due = desk.queues.iter().filter_map(Queue::due).min();
+            let stored = desk.queues.iter().any(Queue::has_stored);
+            let aged = stored.then(|| self.aged.map_or_else(Instant::now, |at| at + AGE_EVERY));
+            let synced = self.unsynced.map(|since| since + SYNC_EVERY);
+            let Some(next) = [due, aged, synced].into_iter().flatten().min() else {
+                desk.asleep = true;
+                desk = shared.bell.wait(desk).unwrap_or_else(PoisonError::into_inner);
+                desk.asleep = false;
+                continue;
+            };
+            let now = Instant::now();
+            let next = self.not_before.map_or(next, |at| next.max(at));
+            if next <= now {
+                return (VecDeque::new(), false);
             }
-            Command::Next { lane, after, limit, answer } => {
-                let Some(queue) = self.lanes.get(lane) else { return };
-                let entries = queue.next(&self.file, after, limit).unwrap_or_else(|error| {
-                    tracing::warn!("reading the spool: {error}");
-                    Vec::new()
-                });
-                // An uplink that does not wait any more has ended.
-                let _ = answer.send(entries);
-            }
-            Command::SetAside { lane, number, reason } => self.set_aside(lane, number, &reason),
+            // Something earlier may become due meanwhile.
+            let most = next.duration_since(now).min(LOOK_EVERY);
+            let waited = shared.bell.wait_timeout(desk, most);
+            desk = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn set_aside(&mut self, lane: usize, number: u64, reason: &str) {
-        let Some(queue) = self.lanes.get_mut(lane) else { return };
-        let found = match queue.fresh.get(&number) {
-            Some(fresh) => Some(fresh.entry.clone()),
-            None => queue
-                .next(&self.file, number.saturating_sub(1), 1)
-                .ok()
-                .and_then(|entries| entries.into_iter().find(|entry| entry.number == number)),
+    fn answer(&mut self, asked: Asked) {
+        match asked {
+            Asked::Read { lane, after, limit, answer } => {
+                let Some(read) = self.read(lane, after, limit) else { return };
+                // An uplink that does not wait any more has ended.
+                let _ = answer.send(read);
+            }
+            Asked::SetAside { lane, number, reason } => self.set_aside(lane, number, &reason),
+        }
+    }
+
+    fn read(&mut self, lane: usize, after: u64, limit: usize) -> Option<Read> {
+        let (id, upto) = {
+            let desk = self.shared.desk();
+            let queue = desk.queues.get(lane)?;
+            (queue.id, queue.stored_last())
         };
+        let mut entries = match self.file.next(id, after, limit) {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.say(&error);
+                return Some(Read { entries: Vec::new(), upto: after });
+            }
+        };
+        let upto = entries.last().map_or(upto, |entry| entry.number);
+        self.shared.desk().queues.get(lane)?.living(&mut entries);
+        Some(Read { entries, upto })
+    }
+
+    fn set_aside(&mut self, lane: usize, number: u64, reason: &str) {
+        let (name, id, fresh) = {
+            let desk = self.shared.desk();
+            let Some(queue) = desk.queues.get(lane) else { return };
+            (queue.name.clone(), queue.id, queue.fresh(number))
+        };
+        let stored = || self.file.next(id, number.saturating_sub(1), 1).unwrap_or_default();
+        let found = fresh.or_else(|| stored().into_iter().find(|it| it.number == number));
         let Some(entry) = found else { return };
-        let kept = self.file.change().and_then(|change| {
-            change.keep_aside(&queue.name, &entry, reason)?;
+        let kept = self.file.change(true).and_then(|change| {
+            change.keep_aside(&name, &entry, reason)?;
             change.commit()
         });
         if let Err(error) = kept {
             tracing::warn!("a message set aside is not kept: {error}");
         }
-        queue.set_aside += 1;
-        queue.done(vec![number]);
+        self.shared.with(lane, |queue| queue.was_set_aside(number, Instant::now()));
     }
 
-    /// Brings the file up to date; what cannot be written now is tried again in a second.
-    fn write(&mut self, now: Instant, all: bool) {
-        let now_ms = self.clock.now_ms();
-        if !self.lanes.iter().any(|q| q.has_work(now, all)) {
-            return;
-        }
-        match update(&mut self.file, &self.lanes, (now, now_ms), all) {
-            Ok(changes) => {
-                let waited = self.lanes.iter().any(|q| q.stored.messages > 0);
-                for (queue, change) in self.lanes.iter_mut().zip(changes) {
-                    queue.apply(change);
-                }
-                self.said = None;
-                if waited && self.lanes.iter().all(|q| q.stored.messages == 0) {
-                    self.file.shrink();
-                }
-            }
-            Err(error) if self.said.is_none_or(|at| now.duration_since(at) >= SAY_EVERY) => {
-                self.said = Some(now);
-                tracing::error!(
-                    "the spool cannot be written ({error}); what waits stays in memory, up to \
-                     {FRESH_BYTES} bytes an uplink"
-                );
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn show(&self) {
-        let depths = self.lanes.iter().map(Queue::depth);
-        lock(&self.depths).splice(.., depths);
-    }
-}
-
-impl Queue {
-    fn apply(&mut self, change: Changed) {
-        for number in change.written {
-            if let Some(fresh) = self.fresh.remove(&number) {
-                self.fresh_bytes -= cost(&fresh.entry);
-            }
-        }
-        self.done.clear();
-        self.stored = change.stored;
-        self.expired += change.expired;
-    }
-}
-
-/// What a transaction did to a lane; to be applied once it is committed.
-struct Changed {
-    written: Vec<u64>,
-    stored: Stored,
-    expired: u64,
-}
-
-/// One transaction for all lanes.
-fn update(
-    file: &mut File,
-    lanes: &[Queue],
-    (now, now_ms): (Instant, i64),
-    all: bool,
-) -> rusqlite::Result<Vec<Changed>> {
-    let change = file.change()?;
-    let mut changes = Vec::new();
-    for queue in lanes {
-        let mut stored = queue.stored;
-        let mut take = |left: super::file::Left| {
-            stored.messages = stored.messages.saturating_sub(1);
-            stored.bytes = stored.bytes.saturating_sub(left.bytes);
+    /// Brings the file up to date. True: there was more than one batch holds.
+    fn write(&mut self, now: Instant, all: bool) -> bool {
+        let (works, lanes) = {
+            let mut desk = self.shared.desk();
+            let works: Vec<Work> = desk.queues.iter_mut().map(|q| q.work(now, all)).collect();
+            let of = |q: &Queue| Known { id: q.id, bounds: q.bounds, stored: q.stored() };
+            (works, desk.queues.iter().map(of).collect::<Vec<_>>())
         };
-        for number in &queue.done {
-            change.remove(queue.id, *number)?.map(&mut take);
+        let ages = self.aged.is_none_or(|at| at + AGE_EVERY <= now)
+            && lanes.iter().any(|lane| lane.stored.messages > 0);
+        let sync = all || self.unsynced.is_some_and(|since| since + SYNC_EVERY <= now);
+        let idle = works.iter().all(Work::is_empty);
+        if idle && !ages && !(sync && self.unsynced.is_some()) {
+            return false;
         }
-        let mut written = Vec::new();
-        let old = |f: &&Fresh| all || now.duration_since(f.since) >= WRITE_AFTER;
-        for fresh in queue.fresh.values().take_while(old) {
-            change.insert(queue.id, &fresh.entry)?;
-            stored.messages += 1;
-            stored.bytes += cost(&fresh.entry);
-            stored.last = fresh.entry.number;
-            written.push(fresh.entry.number);
+        let before_ms = ages.then(|| self.trust.now_ms().ok()).flatten();
+        let updated = update(&mut self.file, &works, &lanes, before_ms, sync);
+        match updated {
+            Ok(changes) => {
+                self.written(&works, &changes, (now, ages, sync));
+                !idle
+            }
+            Err(error) => {
+                self.failed(&error, now);
+                false
+            }
         }
-        let age = i64::try_from(queue.bounds.age.as_millis()).unwrap_or(i64::MAX);
-        let before = now_ms.saturating_sub(age);
-        let mut expired = 0;
-        loop {
-            let over = stored.bytes > queue.bounds.bytes;
-            let left = change.remove_oldest(queue.id, (!over).then_some(before))?;
-            let Some(left) = left else { break };
-            stored.messages = stored.messages.saturating_sub(1);
-            stored.bytes = stored.bytes.saturating_sub(left.bytes);
-            expired += 1;
-        }
-        changes.push(Changed { written, stored, expired });
     }
-    change.commit()?;
-    Ok(changes)
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    fn written(
+        &mut self,
+        works: &[Work],
+        changes: &[Changed],
+        (now, ages, sync): (Instant, bool, bool),
+    ) {
+        let changed = works.iter().any(|work| !work.is_empty());
+        self.unsynced = match (sync, changed) {
+            (true, _) => None,
+            (false, true) => self.unsynced.or(Some(now)),
+            (false, false) => self.unsynced,
+        };
+        if ages {
+            self.aged = Some(now);
+        }
+        (self.said, self.not_before) = (None, None);
+        let emptied = {
+            let mut desk = self.shared.desk();
+            let waited = desk.queues.iter().any(Queue::has_stored);
+            for (queue, (work, change)) in desk.queues.iter_mut().zip(works.iter().zip(changes)) {
+                queue.apply(work, change);
+            }
+            waited && !desk.queues.iter().any(Queue::has_stored)
+        };
+        for (lane, work) in works.iter().enumerate() {
+            if !work.remove.is_empty() {
+                self.shared.wake(lane);
+            }
+        }
+        if emptied {
+            self.file.shrink();
+        }
+    }
+
+    fn failed(&mut self, error: &rusqlite::Error, now: Instant) {
+        self.not_before = Some(now + AFTER_FAILURE);
+        self.shared.desk().queues.iter_mut().for_each(Queue::put_off);
+        self.say(error);
+    }
+
+    /// Says what is wrong with the file, once a minute.
+    fn say(&mut self, error: &rusqlite::Error) {
+        let now = Instant::now();
+        if self.said.is_none_or(|at| now.duration_since(at) >= SAY_EVERY) {
+            self.said = Some(now);
+            tracing::error!(
+                "the spool cannot be used ({error}); what waits stays in memory, up to {} MiB \
+                 for all uplinks together, and what does not fit is lost",
+                ROOM >> 20
+            );
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Which messages are passed on to a broker, and as what. Pure.
 
+use super::recent::Recent;
+use super::voices::{Voices, Word};
 use crate::config::{Login, Uplink};
-use crate::message::{Heard, OriginKind};
+use crate::message::{Heard, Origin, OriginKind};
 
 use bytes::Bytes;
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Regions that uploaders have before anybody sets one.
 const PLACEHOLDERS: [&str; 3] = ["XXX", "XYZ", "LOC"];
@@ -19,7 +19,8 @@ pub(super) struct Chooser {
     echoes: Vec<Arc<str>>,
     /// The observers that have a login of their own, in upper case; `None`: one login for all.
     keys: Option<Vec<String>>,
-    recent: Recent,
+    recent: Mutex<Recent>,
+    voices: Mutex<Voices>,
 }
 
 /// A message as that broker is to get it.
@@ -52,11 +53,62 @@ impl Chooser {
         echoes: Vec<Arc<str>>,
         keys: Option<Vec<String>>,
     ) -> Self {
-        Self { settings, echoes, keys, recent: Recent::default() }
+        let (recent, voices) = (Mutex::default(), Mutex::default());
+        Self { settings, echoes, keys, recent, voices }
     }
 
-    /// Judges a message.
-    pub(super) fn choose(&mut self, heard: &Heard) -> Result<Chosen, Stays> {
+    /// Judges a message, which from now on is known. What comes of it, in order: a word on its
+    /// observer's presence may go before it.
+    pub(super) fn choose(&self, heard: &Heard) -> Result<Vec<Chosen>, Stays> {
+        if let Some(presence) = heard.presence {
+            let (region, key, _) = parts(&heard.topic).ok_or(Stays::Filtered)?;
+            let said = (presence.online, presence.news);
+            let word = self.voices().hear((region, key), said, &heard.payload);
+            return Ok(word.and_then(|word| self.tell(&word, heard.at_ms)).into_iter().collect());
+        }
+        let chosen = self.judge(heard)?;
+        if !lock(&self.recent).is_new(&chosen.topic, &chosen.payload, heard.at_ms) {
+            return Err(Stays::Refused("uplink_repeated"));
+        }
+        let Some((region, key, kind)) = parts(&heard.topic) else { return Ok(vec![chosen]) };
+        let word = self.voices().pass((region, &key.to_uppercase(), kind), &heard.payload);
+        let before = word.and_then(|word| self.tell(&word, heard.at_ms));
+        Ok(before.into_iter().chain([chosen]).collect())
+    }
+
+    /// A word as it is passed on; `None` where statuses of this observer are not.
+    pub(super) fn tell(&self, word: &Word, now_ms: i64) -> Option<Chosen> {
+        let chosen = self.say(word, now_ms)?;
+        self.voices().told(word);
+        lock(&self.recent).is_new(&chosen.topic, &chosen.payload, now_ms);
+        Some(chosen)
+    }
+
+    /// A word as it would be passed on.
+    pub(super) fn say(&self, word: &Word, now_ms: i64) -> Option<Chosen> {
+        let heard = Heard {
+            topic: word.topic(),
+            payload: word.payload(now_ms),
+            origin: Origin { kind: OriginKind::Account, name: Arc::default() },
+            payload_type: None,
+            position: None,
+            presence: None,
+            at_ms: now_ms,
+        };
+        self.judge(&heard).ok()
+    }
+
+    /// A message goes out only now, after it waited.
+    pub(super) fn waited(&self, topic: &str, payload: &[u8], came_ms: i64, now_ms: i64) {
+        lock(&self.recent).waited(topic, payload, came_ms, now_ms);
+    }
+
+    /// What that broker knows of our observers.
+    pub(super) fn voices(&self) -> MutexGuard<'_, Voices> {
+        lock(&self.voices)
+    }
+
+    fn judge(&self, heard: &Heard) -> Result<Chosen, Stays> {
         let settings = &self.settings;
         let from_source = heard.origin.kind == OriginKind::Source;
         if from_source && (!settings.sources || self.echoes.contains(&heard.origin.name)) {
@@ -71,6 +123,11 @@ impl Chooser {
             || heard.payload_type.is_some_and(|it| {
                 !settings.payload_types.is_empty() && !settings.payload_types.contains(&it)
             })
+            || settings
+                .area
+                .as_ref()
+                .zip(heard.position)
+                .is_some_and(|(area, (lat, lon))| !area.holds(lat, lon))
         {
             return Err(Stays::Filtered);
         }
@@ -94,15 +151,16 @@ impl Chooser {
             false => heard.payload.clone(),
         };
         let topic = topic(&settings.topic, region, key, kind);
-        if !self.recent.is_new(&topic, &payload, heard.at_ms) {
-            return Err(Stays::Refused("uplink_repeated"));
-        }
-        Ok(Chosen { topic, payload, retain: self.settings.retain && kind == "status", lane })
+        Ok(Chosen { topic, payload, retain: settings.retain && kind == "status", lane })
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Region, key and kind of an observer's topic.
-fn parts(topic: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn parts(topic: &str) -> Option<(&str, &str, &str)> {
     let mut parts = topic.split('/');
     match [(); 5].map(|()| parts.next()) {
         [Some("meshcore"), Some(region), Some(key), Some(kind), None]
@@ -151,45 +209,12 @@ fn with_origin_id(payload: &Bytes, key: &str) -> Bytes {
     [start, format!("\"origin_id\":\"{key}\"{comma}").as_bytes(), rest].concat().into()
 }
 
-/// What was passed on lately: what comes back from there, or a second time, goes no further.
-#[derive(Debug, Default)]
-struct Recent {
-    hasher: RandomState,
-    known: HashSet<u64>,
-    /// The oldest first, with the time when it came.
-    order: VecDeque<(u64, i64)>,
-}
-
-/// How long a message may be on its way around, in milliseconds.
-const WINDOW_MS: i64 = 10 * 60_000;
-
-/// Messages in the window, at most (0.5 MB).
-const WINDOW: usize = 20_000;
-
-impl Recent {
-    fn is_new(&mut self, topic: &str, payload: &[u8], now_ms: i64) -> bool {
-        while let Some(&(hash, at_ms)) = self.order.front() {
-            // A clock that jumped back leaves the bound.
-            if self.order.len() < WINDOW && now_ms.saturating_sub(at_ms) < WINDOW_MS {
-                break;
-            }
-            self.known.remove(&hash);
-            self.order.pop_front();
-        }
-        let hash = self.hasher.hash_one((topic.to_ascii_uppercase(), payload));
-        let new = self.known.insert(hash);
-        if new {
-            self.order.push_back((hash, now_ms));
-        }
-        new
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::area::Area;
     use crate::config::Remote;
-    use crate::message::Origin;
+    use crate::message::Presence;
 
     const KEY: &str = "7E7662676F7F0850A8A355BAAFBFC1EB7B4174C340442D7D7161C9474A2C9400";
 
@@ -200,6 +225,7 @@ mod tests {
             origin: Origin { kind, name: "region".into() },
             payload_type: Some(5),
             position: None,
+            presence: None,
             at_ms: 0,
         }
     }
@@ -242,6 +268,14 @@ mod tests {
         message.origin.name = "echo".into();
         let own_broker = chooser(|u| u.sources = true).choose(&message);
         assert_eq!(own_broker, Err(Stays::Filtered));
+        for (position, passes) in
+            [(Some((1.0, 2.0)), true), (Some((2.1, 2.0)), false), (None, true)]
+        {
+            let area = Area::Box { lat: [0.0, 2.0], lon: [0.0, 3.0] };
+            let message = Heard { position, ..heard(&packets, own) };
+            let chosen = chooser(|u| u.area = Some(area)).choose(&message).is_ok();
+            assert_eq!(chosen, passes, "{position:?}");
+        }
         let placeholder = heard(&format!("meshcore/XXX/{KEY}/packets"), own);
         let refused = chooser(|u| u.needs_origin_id = true).choose(&placeholder);
         assert_eq!(refused, Err(Stays::Refused("uplink_region_refused")));
@@ -250,9 +284,9 @@ mod tests {
     #[test]
     fn the_payload_stays_as_it_is_unless_origin_id_is_needed_and_missing() {
         let message = heard(&format!("meshcore/SJC/{KEY}/packets"), OriginKind::Anonymous);
-        let chosen = chooser(|_| {}).choose(&message).unwrap();
+        let chosen = chooser(|_| {}).choose(&message).unwrap().remove(0);
         assert_eq!((chosen.topic, &chosen.payload), (message.topic.clone(), &message.payload));
-        let chosen = chooser(|u| u.needs_origin_id = true).choose(&message).unwrap();
+        let chosen = chooser(|u| u.needs_origin_id = true).choose(&message).unwrap().remove(0);
         assert_eq!(chosen.payload, format!(r#"{{"origin_id":"{KEY}","raw":"1500"}}"#));
         let key = |payload: &'static str| with_origin_id(&payload.into(), "K");
         assert_eq!(key(" {}"), r#" {"origin_id":"K"}"#);
@@ -268,16 +302,38 @@ mod tests {
 
     #[test]
     fn what_was_passed_on_goes_no_second_time_for_a_while() {
-        let mut chooser = chooser(|_| {});
+        let chooser = chooser(|_| {});
         let mut message = heard(&format!("meshcore/SJC/{KEY}/packets"), OriginKind::Account);
         assert!(chooser.choose(&message).is_ok());
         assert_eq!(chooser.choose(&message), Err(Stays::Refused("uplink_repeated")));
-        message.at_ms = WINDOW_MS;
+        message.at_ms = 3_600_000;
         assert!(chooser.choose(&message).is_ok());
-        for n in 0..2 * WINDOW {
-            message.payload = n.to_string().into();
-            assert!(chooser.choose(&message).is_ok());
-        }
-        assert_eq!((chooser.recent.known.len(), chooser.recent.order.len()), (WINDOW, WINDOW));
+    }
+
+    #[test]
+    fn our_brokers_word_on_presence_goes_where_a_status_would() {
+        let word = |chooser: &Chooser, online, at_ms| {
+            let presence = Some(Presence { online, news: true });
+            let topic = format!("meshcore/SJC/{KEY}/status");
+            chooser
+                .choose(&Heard { presence, at_ms, ..heard(&topic, OriginKind::Account) })
+                .unwrap()
+        };
+        let packet = heard(&format!("meshcore/SJC/{KEY}/packets"), OriginKind::Account);
+        let retaining = chooser(|u| u.retain = true);
+        assert_eq!(word(&retaining, true, 0), []);
+        let both = retaining.choose(&packet).unwrap();
+        assert_eq!(both.iter().map(|it| it.retain).collect::<Vec<_>>(), [true, false]);
+        let gone = word(&retaining, false, 5);
+        assert_eq!(gone[0].topic, format!("meshcore/SJC/{KEY}/status"));
+        // What comes back from there is known.
+        let back =
+            Heard { payload: gone[0].payload.clone(), topic: gone[0].topic.clone(), ..packet };
+        assert_eq!(retaining.choose(&back), Err(Stays::Refused("uplink_repeated")));
+        let without = chooser(|u| u.types = vec!["packets".into()]);
+        word(&without, true, 0);
+        let packet = heard(&format!("meshcore/SJC/{KEY}/packets"), OriginKind::Account);
+        assert_eq!(without.choose(&packet).unwrap().len(), 1);
+        assert_eq!(word(&without, false, 5), []);
     }
 }

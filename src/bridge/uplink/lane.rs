@@ -1,56 +1,62 @@
 //! One login at another broker: dials, publishes what the spool has, dials again.
 //!
-//! Messages go out in order at QoS 1, at most [`WINDOW`] of them unacknowledged. The spool forgets
-//! one once it is acknowledged; what is under way when a connection ends goes out again on the next.
-//! After such an end they go one by one, so that a message that makes the broker hang up is found.
+//! Messages go out in order at QoS 1, at most [`suspect::WINDOW`] of them unacknowledged. The spool
+//! forgets one once it is acknowledged; what is under way when a connection ends goes out again on the
+//! next. After such an end they go one by one, so that a message that makes the broker hang up is
+//! found.
 
 use super::super::backoff::Backoff;
-use super::super::failure::{Failure, PATTERN, Series, Step, is_hang_up};
-use super::super::link::{Polled, Poller, address};
+use super::super::failure::{Failure, Series, Step, is_hang_up};
+use super::super::link::{Polled, Poller};
 use super::super::login::Credentials;
-use super::super::spool::{Ended as SpoolEnded, Entry, Lane as Spooled};
+use super::super::spool::Lane as Spooled;
 use super::super::{Limits, Random};
+use super::advice;
+use super::choose::{Chooser, Chosen};
+use super::connection::{Connection, Taken, WORD, answered, at};
+use super::login::{self, Times};
 use super::rate::Rate;
-use crate::clock::Clock;
+use super::suspect::{self, Suspect};
+use super::voices::Word;
+use crate::clock::{Doubt, Trust};
 use crate::config::Uplink;
 use crate::counters::{Counters, UplinkState};
 
-use rumqttc::{AsyncClient, MqttOptions, Packet, QoS};
-use std::collections::{HashMap, VecDeque};
+use rumqttc::{AsyncClient, LastWill, Packet, QoS};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Messages under way at once.
-const WINDOW: usize = 20;
-
-/// Messages that are read from the spool at once.
+/// Messages that are read from the spool's file at once.
 const READ: usize = 64;
 
 /// Requests that wait for the poller: the window, and a DISCONNECT.
-const REQUESTS: usize = WINDOW + 8;
-
-/// A message that was alone under way so often when the broker hung up is set aside.
-const STRIKES: u32 = 3;
+const REQUESTS: usize = suspect::WINDOW + 8;
 
 /// How often the spool is looked at without being told to: after an error of its file.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long we wait at the end for what is under way.
-const FAREWELL: Duration = Duration::from_millis(1_500);
+/// How often a clock that is not trusted is looked at again.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// A message that waited for longer may be back before it is gone; see [`super::recent`].
+const WAITED_MS: i64 = 60_000;
 
 /// What a lane is made of; kept by its supervisor, to make it again.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) name: Arc<str>,
+    /// Its place among the uplink's logins.
+    pub(super) place: usize,
     pub(super) settings: Arc<Uplink>,
     pub(super) credentials: Credentials,
+    /// The only observer that it speaks for, in upper case; `None` where there may be others.
+    pub(super) observer: Option<String>,
+    pub(super) chooser: Arc<Chooser>,
     pub(super) spool: Spooled,
-    pub(super) wake: Arc<Notify>,
     pub(super) limits: Limits,
-    pub(super) clock: Clock,
+    pub(super) trust: Trust,
     pub(super) counters: Arc<Counters>,
     pub(super) random: Random,
     pub(super) quiet: CancellationToken,
@@ -65,32 +71,10 @@ pub(super) struct Lane {
     backoff: Backoff,
     series: Series,
     rate: Rate,
-    /// So many messages go one by one.
-    careful: usize,
-    /// The message that was alone under way at the last hang-up, and how often.
-    suspect: (u64, u32),
-}
-
-/// One connection.
-struct Connection {
-    client: AsyncClient,
-    poller: Poller,
-    connected: bool,
-    /// Read from the spool, not yet given to the client.
-    ready: VecDeque<Entry>,
-    /// The last number that was read.
-    after: u64,
-    /// Given to the client, without a packet id yet.
-    asked: VecDeque<u64>,
-    /// By packet id.
-    under_way: HashMap<u16, u64>,
-    /// The spool had nothing more.
-    idle: bool,
-    /// When the rate allows the next one.
-    slow: Option<Instant>,
-    /// Nothing new goes out; until then.
-    leaving: Option<Instant>,
-    said_goodbye: bool,
+    suspect: Suspect,
+    times: Times,
+    /// A will of ours may have been published.
+    will_fired: bool,
 }
 
 /// Why a connection is over.
@@ -101,22 +85,10 @@ enum Ended {
     Broken(Failure, bool),
 }
 
-impl From<SpoolEnded> for Ended {
-    fn from(_: SpoolEnded) -> Self {
-        Self::Broken(Failure::new(Step::Receiving, "the spool has ended"), false)
-    }
-}
-
-impl Connection {
-    fn in_flight(&self) -> usize {
-        self.asked.len() + self.under_way.len()
-    }
-}
-
 impl Lane {
     /// A lane that has not dialled yet.
     pub(super) fn new(plan: Plan) -> Self {
-        let now = plan.clock.now_ms();
+        let now = plan.trust.said_ms();
         let broker = plan.settings.remote.to_string();
         plan.counters.uplink(&plan.name, |state| {
             state.broker.clone_from(&broker);
@@ -129,8 +101,9 @@ impl Lane {
             backoff: Backoff::new(plan.limits.backoff_first, plan.limits.backoff_max),
             series: Series::default(),
             rate: Rate::new(plan.settings.rate, Instant::now().into_std()),
-            careful: 0,
-            suspect: (0, 0),
+            suspect: Suspect::default(),
+            times: Times::default(),
+            will_fired: false,
             plan,
         }
     }
@@ -138,13 +111,18 @@ impl Lane {
     /// Runs until it is told to be quiet.
     pub(super) async fn run(mut self) {
         while !self.plan.quiet.is_cancelled() {
-            let mut connection = self.dial();
-            let began = Instant::now();
-            let ended = self.serve(&mut connection).await;
-            self.hung_up(&connection, &ended, began).await;
-            let wait = match ended {
-                Ended::Left => continue,
-                Ended::Broken(failure, _) => self.judge(&failure),
+            let wait = match self.times.doubt(&self.plan.credentials, &self.plan.trust) {
+                Some(doubt) => self.wait_for_clock(doubt),
+                None => {
+                    let mut connection = self.dial();
+                    let began = Instant::now();
+                    let ended = self.serve(&mut connection).await;
+                    self.hung_up(&connection, &ended, began);
+                    match ended {
+                        Ended::Left => continue,
+                        Ended::Broken(failure, _) => self.judge(&failure),
+                    }
+                }
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -153,122 +131,126 @@ impl Lane {
         }
     }
 
+    fn wait_for_clock(&mut self, doubt: Doubt) -> Duration {
+        let words = format!(
+            "waits for this machine's clock, which is not trusted ({doubt}): a token with a wrong \
+             time would be refused"
+        );
+        let now = self.plan.trust.said_ms();
+        if self.plan.counters.reasons.note("uplink_waits_for_clock", now).is_some() {
+            tracing::warn!("uplink {}: {words}", self.plan.name);
+        }
+        self.state(|state| state.last_error = words);
+        CLOCK_EVERY
+    }
+
     fn dial(&mut self) -> Connection {
         self.plan.counters.bridge_attempts.increment();
         self.state(|state| state.attempts += 1);
-        let (client, mut event_loop) = AsyncClient::new(self.options(), REQUESTS);
+        let (settings, now_ms) = (&self.plan.settings, self.plan.trust.said_ms());
+        let mut options = login::options(settings, &self.plan.credentials, &self.client_id, now_ms);
+        let will = self.will(now_ms);
+        let has_will = will.is_some();
+        if let Some(Chosen { topic, payload, retain, .. }) = will {
+            options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, retain));
+        }
+        let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
         let patience = self.plan.limits.patience.as_secs().max(1);
         event_loop.network_options.set_connection_timeout(patience);
-        Connection {
-            client,
-            poller: Poller::start(event_loop, self.plan.settings.remote.clone()),
-            connected: false,
-            ready: VecDeque::new(),
-            after: 0,
-            asked: VecDeque::new(),
-            under_way: HashMap::new(),
-            idle: false,
-            slow: None,
-            leaving: None,
-            said_goodbye: false,
-        }
+        let poller = Poller::start(event_loop, settings.remote.clone());
+        Connection::new(client, poller, has_will)
     }
 
-    fn options(&self) -> MqttOptions {
-        let settings = &self.plan.settings;
-        let remote = &settings.remote;
-        let mut options = MqttOptions::new(&self.client_id, address(remote), remote.port);
-        options
-            .set_keep_alive(settings.keep_alive)
-            .set_clean_session(true)
-            .set_inflight(1_000)
-            .set_max_packet_size(1 << 20, 1 << 20);
-        self.plan.credentials.put(&mut options, self.plan.clock.now_ms());
-        options
+    /// What that broker is to say when we vanish: where this connection is one observer's own.
+    fn will(&self, now_ms: i64) -> Option<Chosen> {
+        let word = self.plan.chooser.voices().will(self.plan.observer.as_deref()?)?;
+        self.plan.chooser.say(&word, now_ms)
     }
 
     async fn serve(&mut self, link: &mut Connection) -> Ended {
         let renewal = self.plan.credentials.renewal().map(|after| Instant::now() + after);
+        let patience = self.plan.limits.patience * 2;
         loop {
-            if let Err(ended) = self.fill(link).await {
+            if let Err(ended) = self.fill(link) {
                 return ended;
             }
-            if link.leaving.is_some() && link.in_flight() == 0 && !link.said_goodbye {
-                link.said_goodbye = true;
-                if !link.connected || link.client.try_disconnect().is_err() {
-                    return Ended::Left;
-                }
+            if link.has_left() && !link.say_goodbye() {
+                return Ended::Left;
             }
             let look = link.idle.then(|| Instant::now() + LOOK_EVERY);
+            let staying = link.leaving.is_none();
+            let (overdue, slow, leaving) = (link.overdue(patience), link.slow, link.leaving);
             tokio::select! {
                 polled = link.poller.next() => {
-                    if let Some(ended) = self.on_polled(link, polled).await {
+                    if let Some(ended) = self.on_polled(link, polled) {
                         return ended;
                     }
                 }
-                () = self.plan.wake.notified(), if link.idle => link.idle = false,
+                read = answered(&mut link.reading) => match read {
+                    Ok(read) => link.read(read),
+                    Err(_) => return broken(Step::Receiving, "the spool has ended"),
+                },
+                () = self.plan.spool.woken(), if link.idle => link.idle = false,
                 () = at(look) => link.idle = false,
-                () = at(link.slow) => link.slow = None,
-                () = at(link.leaving) => return Ended::Left,
-                () = at(renewal), if link.leaving.is_none() => leave(link),
-                () = self.plan.quiet.cancelled(), if link.leaving.is_none() => leave(link),
+                () = at(slow) => link.slow = None,
+                () = at(overdue), if staying => {
+                    let seconds = patience.as_secs();
+                    let words = format!("the broker acknowledged nothing for {seconds} s");
+                    return broken(Step::Receiving, words);
+                }
+                () = at(leaving) => {
+                    if link.said_goodbye || !link.say_goodbye() {
+                        return Ended::Left;
+                    }
+                }
+                () = at(renewal), if staying => link.leave(),
+                () = self.plan.quiet.cancelled(), if staying => self.say_farewell(link),
             }
         }
     }
 
     /// Hands to the client what the window and the rate allow.
-    async fn fill(&mut self, link: &mut Connection) -> Result<(), Ended> {
-        let window = if self.careful > 0 { 1 } else { WINDOW };
-        while link.connected
-            && link.leaving.is_none()
-            && !link.idle
-            && link.slow.is_none()
-            && link.in_flight() < window
-        {
-            if link.ready.is_empty() {
-                link.ready = self.plan.spool.next(link.after, READ).await?.into();
+    fn fill(&mut self, link: &mut Connection) -> Result<(), Ended> {
+        while link.may_send(self.suspect.window()) {
+            match link.take(|after| self.plan.spool.next(after)) {
+                Taken::Ready => {}
+                Taken::Stored => {
+                    link.reading = Some(self.plan.spool.read(link.after, READ));
+                    return Ok(());
+                }
+                Taken::Nothing => return Ok(()),
             }
-            if link.ready.is_empty() {
-                link.idle = true;
-                return Ok(());
+            let Some(entry) = link.ready.front() else { return Ok(()) };
+            if entry.number != WORD {
+                if let Err(at) = self.rate.take(Instant::now().into_std()) {
+                    link.slow = Some(at.into());
+                    return Ok(());
+                }
+                let now_ms = self.plan.trust.said_ms();
+                if now_ms - entry.at_ms > WAITED_MS {
+                    self.plan.chooser.waited(&entry.topic, &entry.payload, entry.at_ms, now_ms);
+                }
             }
-            if let Err(at) = self.rate.take(Instant::now().into_std()) {
-                link.slow = Some(at.into());
-                return Ok(());
+            if let Err(error) = link.send() {
+                return Err(broken(Step::Receiving, error.to_string()));
             }
-            let Some(entry) = link.ready.pop_front() else { return Ok(()) };
-            link.after = entry.number;
-            let payload = entry.payload.to_vec();
-            let asked =
-                link.client.try_publish(entry.topic, QoS::AtLeastOnce, entry.retain, payload);
-            if let Err(error) = asked {
-                let failure = Failure::new(Step::Receiving, error.to_string());
-                return Err(Ended::Broken(failure, false));
-            }
-            link.asked.push_back(entry.number);
         }
         Ok(())
     }
 
-    async fn on_polled(&mut self, link: &mut Connection, polled: Option<Polled>) -> Option<Ended> {
+    fn on_polled(&mut self, link: &mut Connection, polled: Option<Polled>) -> Option<Ended> {
         let step = if link.connected { Step::Receiving } else { Step::Connecting };
         match polled {
             Some(Polled::Packet(Packet::ConnAck(_))) => self.connected(link),
             Some(Polled::Packet(Packet::PubAck(ack))) => {
-                if let Some(number) = link.under_way.remove(&ack.pkid) {
-                    return self.acknowledged(number).await.err().map(Ended::from);
+                if let Some(number) = link.acknowledged(ack.pkid) {
+                    self.acknowledged(number);
                 }
             }
-            Some(Polled::Published(id)) => {
-                if let Some(number) = link.asked.pop_front() {
-                    link.under_way.insert(id, number);
-                }
-            }
+            Some(Polled::Published(id)) => link.published(id),
             Some(Polled::Packet(_)) => {}
             Some(Polled::SaidGoodbye) => return Some(Ended::Left),
-            Some(Polled::Unready(reason)) => {
-                return Some(Ended::Broken(Failure::new(Step::Tls, reason), false));
-            }
+            Some(Polled::Unready(reason)) => return Some(broken(Step::Tls, reason)),
             Some(Polled::Broken(_)) if link.said_goodbye => return Some(Ended::Left),
             Some(Polled::Broken(error)) => {
                 let failure = Failure::of(&error, step, self.plan.limits.patience);
@@ -281,30 +263,52 @@ impl Lane {
 
     fn connected(&mut self, link: &mut Connection) {
         link.connected = true;
-        let now = self.plan.clock.now_ms();
+        let now = self.plan.trust.said_ms();
         tracing::info!("uplink {}: connected to {}", self.plan.name, self.broker);
         self.state(|state| {
             state.connected = true;
             state.since_ms = now;
             state.last_error.clear();
         });
+        if std::mem::take(&mut self.will_fired) {
+            let observer = self.plan.observer.as_deref();
+            let greeting = observer.and_then(|key| self.plan.chooser.voices().greeting(key));
+            self.say(link, greeting.into_iter());
+        }
     }
 
-    async fn acknowledged(&mut self, number: u64) -> Result<(), SpoolEnded> {
-        self.plan.spool.done(vec![number]).await?;
-        self.careful = self.careful.saturating_sub(1);
-        let now = self.plan.clock.now_ms();
+    /// Says that those who were there are not, and leaves.
+    fn say_farewell(&self, link: &mut Connection) {
+        link.leave();
+        if link.connected {
+            let words = self.plan.chooser.voices().farewell();
+            self.say(link, words.into_iter());
+        }
+    }
+
+    fn say(&self, link: &mut Connection, words: impl DoubleEndedIterator<Item = Word>) {
+        let now_ms = self.plan.trust.said_ms();
+        let chosen = words.filter_map(|word| self.plan.chooser.say(&word, now_ms));
+        link.say(chosen.filter(|it| it.lane == self.plan.place), now_ms);
+    }
+
+    fn acknowledged(&mut self, number: u64) {
+        self.suspect.acknowledged();
+        if number == WORD {
+            return;
+        }
+        self.plan.spool.done(number);
+        let now = self.plan.trust.said_ms();
         self.state(|state| {
             state.sent += 1;
             state.last_sent_ms = Some(now);
         });
-        Ok(())
     }
 
     /// The connection is over: what is to be learnt from what was under way?
-    async fn hung_up(&mut self, link: &Connection, ended: &Ended, began: Instant) {
+    fn hung_up(&mut self, link: &Connection, ended: &Ended, began: Instant) {
         if link.connected {
-            let now = self.plan.clock.now_ms();
+            let now = self.plan.trust.said_ms();
             self.state(|state| {
                 state.connected = false;
                 state.since_ms = now;
@@ -313,44 +317,38 @@ impl Lane {
                 self.backoff.reset();
                 self.series.reset();
             }
+            self.will_fired |= link.has_will && !link.said_goodbye;
         }
         let Ended::Broken(_, by_the_broker) = ended else { return };
-        if link.in_flight() > 0 {
-            self.careful = self.careful.max(link.in_flight());
-        }
-        let alone: Vec<u64> = link.under_way.values().copied().collect();
-        let ([number], true, true) = (&alone[..], *by_the_broker, link.asked.is_empty()) else {
-            return;
-        };
-        let strikes = if self.suspect.0 == *number { self.suspect.1 + 1 } else { 1 };
-        self.suspect = (*number, strikes);
-        if strikes >= STRIKES {
-            self.set_aside(*number).await;
+        let alone = link.alone().filter(|_| *by_the_broker);
+        if let Some(number) = self.suspect.broke(link.in_flight(), alone) {
+            self.set_aside(number);
         }
     }
 
-    async fn set_aside(&mut self, number: u64) {
-        let reason = format!("the broker hung up on it {STRIKES} times");
-        self.plan.counters.reasons.note("uplink_set_aside", self.plan.clock.now_ms());
+    fn set_aside(&mut self, number: u64) {
+        let strikes = suspect::STRIKES;
+        let reason = format!("the broker hung up on it {strikes} times");
+        self.plan.counters.reasons.note("uplink_set_aside", self.plan.trust.said_ms());
         tracing::warn!(
-            "uplink {}: {} hung up {STRIKES} times on message {number}; it is set aside in the \
+            "uplink {}: {} hung up {strikes} times on message {number}; it is set aside in the \
              spool and not sent again",
             self.plan.name,
             self.broker
         );
-        self.careful = self.careful.saturating_sub(1);
-        // A spool that has ended is seen by whoever asks next.
-        let _ = self.plan.spool.set_aside(number, reason).await;
+        self.plan.spool.set_aside(number, reason);
     }
 
     /// Notes a failure, says it, and returns how long to wait.
     fn judge(&mut self, failure: &Failure) -> Duration {
         self.series.note(failure);
-        let wait = self.backoff.wait(self.plan.random.number());
-        let mut words = format!("{}: {}", failure.step.as_str(), failure.reason);
-        if self.series.is_pattern() {
-            words = format!("{words} ({PATTERN} times or more in a row)");
+        if failure.step == Step::Login {
+            self.times.refused(&self.plan.trust);
         }
+        let wait = self.backoff.wait(self.plan.random.number());
+        let everything = self.suspect.is_innocent();
+        let insists = self.series.is_pattern();
+        let words = advice::words(failure, &self.plan.settings.login, insists, everything);
         let seconds = wait.as_secs_f32();
         let (name, broker) = (&self.plan.name, &self.broker);
         tracing::warn!("uplink {name}: {broker}: {words}; next attempt in {seconds:.1} s");
@@ -363,15 +361,6 @@ impl Lane {
     }
 }
 
-/// Begins to leave: what is under way has a moment to be acknowledged.
-fn leave(link: &mut Connection) {
-    link.leaving = Some(Instant::now() + FAREWELL);
-}
-
-/// Waits until then; for ever without a time.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
+fn broken(step: Step, words: impl Into<String>) -> Ended {
+    Ended::Broken(Failure::new(step, words), false)
 }

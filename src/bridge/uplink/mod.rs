@@ -6,19 +6,31 @@
 //!                                     └─── done <──────┘ PUBACK
 //! ```
 //!
-//! The chooser judges each message for each uplink. A lane is one login: an account, or one observer
-//! with tokens of its own key. Nothing here holds up the pipeline: a full feed loses copies, counted.
+//! | file | what it does |
+//! |---|---|
+//! | `choose` | judges each message for each uplink (pure); `recent`: against circles; `voices`: presence |
+//! | `lane` | one login: an account, or one observer with tokens of its own key |
+//! | `connection`, `login`, `rate`, `suspect`, `advice` | what a lane knows of its connection, who it is, how fast it may be, what makes the broker hang up, what it says about it |
+//!
+//! Nothing here holds up the pipeline: a full feed loses copies, counted, and so does memory while the
+//! spool's file cannot be written.
 
+mod advice;
 mod choose;
+mod connection;
 mod lane;
+mod login;
 mod rate;
+mod recent;
+mod suspect;
+mod voices;
 
-use self::choose::{Chooser, Stays};
+use self::choose::{Chooser, Stays, parts};
 use self::lane::Lane;
 use super::login::Credentials;
 use super::spool::{Bounds, Entry, Keeper, Lane as Spooled, Plan};
 use super::{Limits, Random};
-use crate::clock::Clock;
+use crate::clock::{Clock, Trust};
 use crate::config;
 use crate::counters::Counters;
 use crate::message::{Fed, Heard};
@@ -27,8 +39,9 @@ use crate::supervise::{say, supervise};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -44,8 +57,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(500);
 pub struct UplinkParts {
     /// What is heard; its end is theirs.
     pub fed: Fed,
-    /// The wall clock of tokens, ages and states.
-    pub clock: Clock,
+    /// The wall clock of tokens, ages and states, and whether it can be believed.
+    pub trust: Trust,
     /// Where states and numbers go.
     pub counters: Arc<Counters>,
     /// Where the spool's file is.
@@ -69,8 +82,10 @@ pub struct Uplinks {
 /// One uplink's way from the feed to the spool.
 #[derive(Debug)]
 struct Way {
-    chooser: Chooser,
-    lanes: Vec<(Spooled, Arc<Notify>)>,
+    chooser: Arc<Chooser>,
+    lanes: Vec<Spooled>,
+    /// The lanes are an observer's each.
+    own: bool,
 }
 
 /// Starts every uplink and returns at once; must be called within a tokio runtime. `sources` are
@@ -89,7 +104,8 @@ pub fn start(
         shown: None,
         keeper: None,
     };
-    let UplinkParts { fed, clock, counters, data_dir, random, limits } = parts;
+    let UplinkParts { fed, trust, counters, data_dir, random, limits } = parts;
+    let lost = fed.lost();
     let logins: Vec<Vec<(String, Credentials)>> = uplinks.iter().map(logins).collect();
     let named = uplinks.iter().zip(&logins).flat_map(|(uplink, logins)| {
         let bounds = Bounds { bytes: uplink.spool_bytes, age: uplink.spool_age };
@@ -97,7 +113,7 @@ pub fn start(
     });
     let plan = Plan { path: data_dir.join(FILE), lanes: named.collect() };
     let names: Vec<String> = plan.lanes.iter().map(|(name, _)| name.clone()).collect();
-    let (keeper, spooled) = match Keeper::start(plan, clock.clone()) {
+    let (keeper, spooled) = match Keeper::start(plan, trust.clone()) {
         Ok(started) => started,
         Err(error) => {
             tracing::error!("nothing is passed on: {error}");
@@ -111,35 +127,51 @@ pub fn start(
     let mut ways = Vec::new();
     for (uplink, logins) in uplinks.iter().zip(logins) {
         let settings = Arc::new(uplink.clone());
-        let echoes = echoes(uplink, sources);
         let keys = keys(&logins);
+        let own = keys.is_some();
+        let chooser = Arc::new(Chooser::new(Arc::clone(&settings), echoes(uplink, sources), keys));
         let mut lanes = Vec::new();
-        for ((name, credentials), spool) in logins.into_iter().zip(&mut spooled) {
-            let wake = Arc::new(Notify::new());
-            lanes.push((spool.clone(), Arc::clone(&wake)));
+        for (place, ((name, credentials), spool)) in
+            logins.into_iter().zip(&mut spooled).enumerate()
+        {
+            lanes.push(spool.clone());
+            let observer = observer(&settings, &credentials);
+            if let Some((key, region)) = observer.as_ref().zip(spool.region()) {
+                chooser.voices().recall(key, region);
+            }
             let plan = lane::Plan {
                 name: name.into(),
+                place,
                 settings: Arc::clone(&settings),
                 credentials,
+                observer,
+                chooser: Arc::clone(&chooser),
                 spool,
-                wake,
                 limits,
-                clock: clock.clone(),
+                trust: trust.clone(),
                 counters: Arc::clone(&counters),
                 random: random.clone(),
                 quiet: started.quiet.clone(),
             };
-            let panicked = say("an uplink", Arc::clone(&counters), clock.clone());
+            let panicked = say("an uplink", Arc::clone(&counters), trust.clock());
             let make = move || Lane::new(plan.clone()).run();
             started.lanes.spawn(supervise(started.quiet.clone(), make, panicked));
         }
-        ways.push(Way { chooser: Chooser::new(settings, echoes, keys), lanes });
+        ways.push(Way { chooser, lanes, own });
     }
     let keeper = Arc::new(keeper);
-    started.chooser = Some(spread(fed, ways, &counters, &clock));
-    started.shown = Some(show(&keeper, names, &counters));
+    started.chooser = Some(spread(fed, ways, &counters, trust.clock()));
+    started.shown = Some(show(&keeper, names, &counters, lost));
     started.keeper = Some(keeper);
     started
+}
+
+/// The only observer that a login speaks for.
+fn observer(settings: &config::Uplink, credentials: &Credentials) -> Option<String> {
+    credentials.observer().or_else(|| match &settings.observers[..] {
+        [only] => Some(only.clone()),
+        _ => None,
+    })
 }
 
 /// The names and credentials of an uplink's logins.
@@ -171,9 +203,9 @@ fn spread(
     fed: Fed,
     ways: Vec<Way>,
     counters: &Arc<Counters>,
-    clock: &Clock,
+    clock: Clock,
 ) -> AbortOnDropHandle<()> {
-    let panicked = say("the choice for uplinks", Arc::clone(counters), clock.clone());
+    let panicked = say("the choice for uplinks", Arc::clone(counters), clock);
     let shared = Arc::new(Mutex::new((fed, ways)));
     let counters = Arc::clone(counters);
     let make = move || {
@@ -182,8 +214,8 @@ fn spread(
             let mut shared = shared.lock().await;
             let (fed, ways) = &mut *shared;
             while let Some(heard) = fed.next().await {
-                for way in &mut *ways {
-                    way.take(&heard, &counters).await;
+                for way in &*ways {
+                    way.take(&heard, &counters);
                 }
             }
         }
@@ -192,7 +224,7 @@ fn spread(
 }
 
 impl Way {
-    async fn take(&mut self, heard: &Heard, counters: &Counters) {
+    fn take(&self, heard: &Heard, counters: &Counters) {
         let chosen = match self.chooser.choose(heard) {
             Ok(chosen) => chosen,
             Err(Stays::Filtered) => return,
@@ -201,19 +233,21 @@ impl Way {
                 return;
             }
         };
-        let Some((spool, wake)) = self.lanes.get(chosen.lane) else { return };
-        let entry = Entry {
-            number: 0,
-            topic: chosen.topic,
-            // A part of a larger buffer would keep all of that in memory.
-            payload: Bytes::copy_from_slice(&chosen.payload),
-            retain: chosen.retain,
-            at_ms: heard.at_ms,
-        };
-        if spool.append(entry).await.is_err() {
-            counters.reasons.note("uplink_spool_ended", heard.at_ms);
+        for chosen in chosen {
+            let Some(spool) = self.lanes.get(chosen.lane) else { continue };
+            if let Some((region, ..)) = parts(&heard.topic).filter(|_| self.own) {
+                spool.remember(region);
+            }
+            let entry = Entry {
+                number: 0,
+                topic: chosen.topic.into(),
+                // A part of a larger buffer would keep all of that in memory.
+                payload: Bytes::copy_from_slice(&chosen.payload),
+                retain: chosen.retain,
+                at_ms: heard.at_ms,
+            };
+            spool.append(entry, heard.at_ms);
         }
-        wake.notify_one();
     }
 }
 
@@ -222,17 +256,22 @@ fn show(
     keeper: &Arc<Keeper>,
     names: Vec<String>,
     counters: &Arc<Counters>,
+    lost: Arc<AtomicU64>,
 ) -> AbortOnDropHandle<()> {
     let (keeper, counters) = (Arc::clone(keeper), Arc::clone(counters));
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut tick = tokio::time::interval(SHOW_EVERY);
         loop {
             tick.tick().await;
+            let lost = lost.load(Ordering::Relaxed);
             for (name, depth) in names.iter().zip(keeper.depths()) {
                 counters.uplink(name, |state| {
                     state.waiting = depth.messages;
                     state.waiting_bytes = depth.bytes;
+                    state.unwritten = depth.unwritten;
+                    state.waiting_since_ms = depth.since_ms;
                     state.expired = depth.expired;
+                    state.lost = depth.lost + lost;
                     state.set_aside = depth.set_aside;
                 });
             }
@@ -259,7 +298,7 @@ impl Uplinks {
         }
         if let Some(keeper) = self.keeper.take().and_then(Arc::into_inner) {
             // A disk that hangs must not keep the hub; what was written before stays.
-            let joined = tokio::task::spawn_blocking(move || keeper.join());
+            let joined = tokio::task::spawn_blocking(move || keeper.finish());
             in_time &= tokio::time::timeout_at(deadline.into(), joined).await.is_ok();
         }
         in_time

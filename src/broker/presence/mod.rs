@@ -24,6 +24,7 @@ use self::body::Body;
 use self::topic::Spoken;
 use super::identity::ObserverKey;
 use super::retained::policy::PRESENCE;
+use crate::message::{Heard, Origin, OriginKind, Presence as Told, WeakFeed};
 
 /// Who is there; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +64,8 @@ pub(super) struct Announcement {
 struct Board {
     /// By status topic.
     observers: BTreeMap<Arc<str>, State>,
+    /// Who else is told, and never waited for.
+    feed: Option<WeakFeed>,
 }
 
 #[derive(Debug)]
@@ -122,6 +125,11 @@ impl Presence {
                 say(Announcement { topic, payload, live: true });
             }
         }
+    }
+
+    /// Tells `feed` too, from now on.
+    pub fn tell(&self, feed: WeakFeed) {
+        self.board().feed = Some(feed);
     }
 
     /// Every observer that is known, by status topic.
@@ -256,7 +264,9 @@ impl Voice {
                 state.turns(false, now_ms);
                 let payload = state.tell(now_ms);
                 let told = said.is_some_and(|said| said.eq_ignore_ascii_case(&topic));
-                say(Announcement { topic, payload, live: !told && !quietly });
+                let announcement = Announcement { topic, payload, live: !told && !quietly };
+                board.feed(&announcement, false, now_ms);
+                say(announcement);
             }
         }
     }
@@ -292,7 +302,9 @@ impl Voice {
             state.body = body;
         }
         if is_told {
-            say(Announcement { topic, payload: state.tell(now_ms), live });
+            let announcement = Announcement { topic, payload: state.tell(now_ms), live };
+            board.feed(&announcement, online, now_ms);
+            say(announcement);
         }
         Ok(())
     }
@@ -304,6 +316,21 @@ pub(super) fn says_offline(payload: &[u8]) -> bool {
 }
 
 impl Board {
+    /// Tells the feed; a full one is not waited for.
+    fn feed(&self, announcement: &Announcement, online: bool, now_ms: i64) {
+        let Some(feed) = &self.feed else { return };
+        let Announcement { topic, payload, live } = announcement;
+        feed.give(Heard {
+            topic: topic.to_string(),
+            payload: payload.clone(),
+            origin: Origin { kind: OriginKind::Account, name: Arc::default() },
+            payload_type: None,
+            position: None,
+            presence: Some(Told { online, news: *live }),
+            at_ms: now_ms,
+        });
+    }
+
     fn known(&mut self, topic: &str) -> Option<(Arc<str>, &mut State)> {
         let (topic, _) = self.observers.get_key_value(topic)?;
         let topic = Arc::clone(topic);

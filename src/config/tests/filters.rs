@@ -1,6 +1,7 @@
 //! Who is left out, and how long things are kept.
 
 use super::*;
+use crate::area::{Area, Home};
 
 /// A key, and another spelling of it.
 const KEY: &str = "7e7662676f7f0850a8a355baafbfc1eb7b4174c340442d7d7161c9474a2c9400";
@@ -56,7 +57,7 @@ fn home_is_a_polygon_or_else_a_box_or_else_everywhere() {
 
 #[test]
 fn an_area_that_is_none_is_an_error_and_in_corescopes_file_a_note() {
-    let no_area = "geo_filter: is no area, so that everywhere is home; give a polygon, or all of \
+    let no_area = "geo_filter: is no area, so that everywhere is inside; give a polygon, or all of \
                    latMin, latMax, lonMin and lonMax";
     for (key, value, what) in [
         (

@@ -150,6 +150,7 @@ fn gather(
 ) {
     match value {
         serde_json::Value::Object(pairs) => {
+            given.insert(at.to_owned(), true);
             for (key, value) in pairs {
                 gather(&format!("{at}.{key}"), value, given);
             }

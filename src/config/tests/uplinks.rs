@@ -35,11 +35,43 @@ fn what_is_wrong_with_an_uplink_is_said_in_one_line() {
         ("broker = 'mqtt://x'\npayloadTypes = [16]", "payloadTypes: are numbers from 0 to 15"),
         ("broker = 'mqtt://x'\nspoolMaxAge = '7 days'", "spoolMaxAge: is no time"),
         ("broker = 'mqtt://x'\nrate = 0", "rate: 0 is too small"),
+        (
+            "broker = 'mqtt://x'\n[uplinks.geo_filter]\nlatMin = 1.0",
+            "uplinks[0].geo_filter: is no area",
+        ),
         ("broker = 'mqtt://x'\npassword = 'x'", "add username"),
         ("broker = 'mqtt://x'\n[[uplinks]]\nbroker = 'mqtt://x'", "name of another one"),
     ];
     for (text, expected) in cases {
         let error = line(toml(&format!("[[uplinks]]\n{text}")));
         assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn an_area_is_written_as_for_the_whole_hub() {
+    let text = "[[uplinks]]\nbroker = 'mqtt://x'\n[uplinks.geo_filter]\npolygon = [[1, 1], [1, 3], \
+                [3, 1]]\nbufferKm = 5";
+    let area = toml(text).unwrap().uplinks.remove(0).area.unwrap();
+    assert!(area.holds(1.5, 1.5) && area.holds(0.97, 1.5) && !area.holds(0.9, 1.5));
+}
+
+#[test]
+fn every_preset_is_a_configuration_once_its_login_is_there() {
+    let key = format!("{}40{}", "00".repeat(31), "11".repeat(32));
+    for (name, login) in crate::config::uplinks::preset_names() {
+        let bare = format!("[[uplinks]]\npreset = '{name}'\n");
+        let given = match login {
+            Some("keyFiles") => "keyFiles = ['k']",
+            Some(_) => "username = 'u'\npassword = 'p'",
+            None => "",
+        };
+        let dir = folder(&[("broker.toml", &format!("{bare}{given}")), ("k", &key)]);
+        let config = load("broker.toml", dir.path(), &no_env).unwrap();
+        assert_eq!(config.uplinks[0].name, name);
+        if let Some(login) = login {
+            let error = line(toml(&bare));
+            assert!(error.contains(&format!("{login}: is missing; this broker ")), "{error}");
+        }
     }
 }

@@ -1,10 +1,10 @@
-use super::super::area::{Area, Home};
 use super::super::observers::Observers;
 use super::super::refusal::{
     ADVERT_FOREIGN, ADVERT_INVALID_POSITION, ADVERT_KEY_ZERO, OBSERVER_BLACKLISTED,
     OBSERVER_REGION_UNLISTED,
 };
 use super::*;
+use crate::area::{Area, Home};
 use crate::crypto::scope::Regions;
 use crate::message::{Origin, OriginKind, Receipt};
 use crate::packet::hash::Formula;

@@ -1,4 +1,4 @@
-//! The area that is at home (`geo_filter`): pure geometry in degrees, by CoreScope's rules.
+//! Parts of the world (`geo_filter`): pure geometry in degrees, by CoreScope's rules.
 //!
 //! The earth is flat here, which is right for a region of some hundred kilometres. An area across
 //! the date line is not one; CoreScope knows none either.
