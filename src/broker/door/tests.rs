@@ -276,3 +276,15 @@ async fn row_16_ten_failed_logins_a_minute_and_an_address_waits_for_all_but_what
         assert_eq!(answer("127.0.0.1", "x").await, ConnectReturnCode::BadUserNamePassword);
     }
 }
+
+#[tokio::test]
+async fn wills_have_a_bound_in_all_however_small_they_are() {
+    let rig = Rig::new().await;
+    let (topic, payload, qos) = (String::new(), bytes::Bytes::new(), QoS::AtMostOnce);
+    let will =
+        super::super::frame::Will { topic, payload, retain: false, qos, delay_s: 1, said: None };
+    let wills: Vec<_> = (0..50_000).map_while(|_| rig.house.room_for_will(&will)).collect();
+    assert!(wills.len() < 50_000, "each of them costs memory");
+    let most = crate::config::MOST_CONNECTIONS;
+    assert!(wills.len() >= most, "every connection may have one");
+}
