@@ -77,8 +77,13 @@ impl Intake {
     }
 }
 
-/// Bytes of all wills together: 4 MiB, two thousand of the largest that gateways send.
-const WILL_BYTES: usize = 4 << 20;
+/// Bytes of all wills together with [`WILL_OVERHEAD`]: 12 MiB, one of the usual size for each of the
+/// most connections that there can be, or four thousand of the largest that gateways send.
+const WILL_BYTES: usize = 12 << 20;
+
+/// What a will costs beside its topic, payload and properties, in bytes: while it waits, what is known
+/// of its client stands with it.
+const WILL_OVERHEAD: usize = 768;
 
 /// Bytes of all large packets that have begun and not wholly arrived, or that wait for the queue:
 /// 8 MiB, thirty-two of the largest. Without it a thousand clients that each begin one and go on
@@ -200,7 +205,8 @@ impl House {
     /// Room for a will in the budget of all wills; counted when there is none.
     pub(super) fn room_for_will(&self, will: &Will) -> Option<OwnedSemaphorePermit> {
         let said = will.said.as_ref().map_or(0, |said| said.cost());
-        let bytes = u32::try_from(will.topic.len() + will.payload.len() + said).ok()?;
+        let bytes = will.topic.len() + will.payload.len() + said + WILL_OVERHEAD;
+        let bytes = u32::try_from(bytes).ok()?;
         let room = Arc::clone(&self.will_room).try_acquire_many_owned(bytes).ok();
         if room.is_none() {
             self.note("will_without_room", || "a will was not kept: there are too many".to_owned());

@@ -109,6 +109,11 @@ where
     let mut out = BytesMut::new();
     guest.admitted.writer().welcome(&mut out, &guest.welcome);
     if say(&mut writer, &out).await.is_err() {
+        // It was let in, and has vanished.
+        guest.outbox = None;
+        if !house.quiet.is_cancelled() && house.register.still_knows(&guest.recognised) {
+            guest.leave_will(&visitor, &house, &mut speaker, &intake).await;
+        }
         return;
     }
     let in_hand = (Arc::clone(&seat), intake);

@@ -276,3 +276,32 @@ async fn row_16_ten_failed_logins_a_minute_and_an_address_waits_for_all_but_what
         assert_eq!(answer("127.0.0.1", "x").await, ConnectReturnCode::BadUserNamePassword);
     }
 }
+
+#[tokio::test]
+async fn whoever_vanishes_before_it_is_told_that_it_is_in_has_its_will() {
+    let mut rig = Rig::new().await;
+    let (mut stream, ours) = tokio::io::duplex(1024);
+    let mut connect = Connect::new("brief");
+    connect.last_will = Some(LastWill::new("meshcore/gone", "x", QoS::AtLeastOnce, false));
+    let mut out = BytesMut::new();
+    Packet::Connect(connect).write(&mut out, usize::MAX).unwrap();
+    stream.write_all(&out).await.unwrap();
+    drop(stream);
+    let visitor = visitor("127.0.0.1", Access::Lan);
+    serve(ours, visitor, Arc::clone(&rig.house), rig.intake.clone()).await;
+    let will = tokio::time::timeout(crate::broker::rig::PATIENCE, rig.stored.recv()).await;
+    assert_eq!(will.unwrap().unwrap().0, "meshcore/gone");
+    assert_eq!(rig.house.counters.broker_wills.get(), 1);
+}
+
+#[tokio::test]
+async fn wills_have_a_bound_in_all_however_small_they_are() {
+    let rig = Rig::new().await;
+    let (topic, payload, qos) = (String::new(), bytes::Bytes::new(), QoS::AtMostOnce);
+    let will =
+        super::super::frame::Will { topic, payload, retain: false, qos, delay_s: 1, said: None };
+    let wills: Vec<_> = (0..50_000).map_while(|_| rig.house.room_for_will(&will)).collect();
+    assert!(wills.len() < 50_000, "each of them costs memory");
+    let most = crate::config::MOST_CONNECTIONS;
+    assert!(wills.len() >= most, "every connection may have one");
+}

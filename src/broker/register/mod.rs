@@ -215,16 +215,27 @@ impl Register {
         let Some(account) = &recognised.account else { return Ok(None) };
         // Under the lock of the file: a change comes wholly before or wholly after.
         let file = self.lock_file();
-        if !is_there(&file, account) {
+        if !self.is_still(&file, account, recognised.who.key) {
             return Err(refusals::account_changed());
         }
         let seat = self.seats.take(&account.name, client_id, account.max_connections);
         seat.map(Some).ok_or_else(|| refusals::no_seat(account))
     }
 
-    /// Whether the account of a client that was recognised is still the same.
+    /// Whether the account of a client that was recognised is still the same, and its key its own.
     pub(super) fn still_knows(&self, recognised: &Recognised) -> bool {
-        recognised.account.as_ref().is_none_or(|account| is_there(&self.lock_file(), account))
+        let is_still = |it: &Account| self.is_still(&self.lock_file(), it, recognised.who.key);
+        recognised.account.as_ref().is_none_or(is_still)
+    }
+
+    /// Whether the account is there as it was, with the key that it had then, if it had one: one that it
+    /// has learnt may have been taken back.
+    fn is_still(&self, file: &AccountsFile, account: &Account, key: Option<ObserverKey>) -> bool {
+        let has = |key: ObserverKey| {
+            account.key == Some(key.0) || self.claims.bound(&account.name) == Some(key)
+        };
+        file.accounts.find(&account.name).is_some_and(|now| is_same(now, account))
+            && key.is_none_or(has)
     }
 
     /// Notes that a client is in that has logged in: from now on its key is nobody else's.
@@ -305,10 +316,6 @@ impl Register {
     fn lock_file(&self) -> MutexGuard<'_, Arc<AccountsFile>> {
         lock(&self.file)
     }
-}
-
-fn is_there(file: &AccountsFile, account: &Account) -> bool {
-    file.accounts.find(&account.name).is_some_and(|now| is_same(now, account))
 }
 
 /// Whether a connection of the one may go on as the other.

@@ -1,6 +1,7 @@
 //! Who comes in, who does not, and what stays of it.
 
 use super::*;
+use crate::broker::access;
 use crate::config::Accounts;
 use crate::config::password::PasswordHash;
 use std::path::Path;
@@ -67,6 +68,31 @@ async fn who_was_recognised_by_an_account_that_has_changed_since_finds_no_seat()
         assert_eq!(refusal.reason, "account_changed");
         assert!(!register.claims.is_claimed(&KEY));
     }
+}
+
+#[tokio::test]
+async fn whoever_has_learnt_a_key_that_was_taken_back_speaks_for_it_no_more() {
+    let mut file = accounts("");
+    let text = format!(
+        "[accounts.roof]\nrole = 'publisher'\npassword = '{}'\n",
+        file.accounts.find("roof").unwrap().password.as_str()
+    );
+    file.accounts = Accounts::parse(Path::new("accounts.toml"), &text).unwrap();
+    let register = register(file);
+    let identity = Identity::Account("roof".into());
+    let binding = access::Binding { identity, key: KEY };
+    access::Claims::bind(&**register.claims(), &binding).unwrap();
+    let before = recognised(&register).await;
+    assert_eq!(before.who.key, Some(KEY));
+    assert!(register.still_knows(&before), "its will may be said");
+    register.release(KEY);
+    assert!(!register.still_knows(&before), "a will that has waited is not said");
+    // Nor does one come in that was recognised a moment before.
+    let refusal = register.seat(&before, "a").unwrap_err();
+    assert_eq!(refusal.reason, "account_changed");
+    let after = recognised(&register).await;
+    assert_eq!(after.who.key, None);
+    assert!(register.still_knows(&after) && register.seat(&after, "a").is_ok());
 }
 
 #[tokio::test]
